@@ -1,0 +1,47 @@
+# Two commands on a fresh machine (python3 3.11+, make): `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+
+.PHONY: help setup demo test lint bench bench-full docs lock clean
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: $(STAMP)  ## build .venv with the hash-locked dependencies
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("ent_notify needs Python 3.11 or newer; this is %d.%d (set PYTHON=...)" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP)   ## the main job on the embedded database, then a page to open (make demo ARGS="--people 5000")
+	$(BIN)/ent-notify demo $(ARGS)
+
+test: $(STAMP)   ## lint, types, floors and every test
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)   ## ruff, mypy strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## a short run of every benchmark, with a table of ratios against targets
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: $(STAMP)  ## the long run
+	$(BIN)/python -m benchmarks --full $(ARGS)
+
+docs: $(STAMP)   ## the documentation site, strict
+	$(BIN)/mkdocs build --strict
+
+lock:            ## resolve the dependencies again (needs uv)
+	uv pip compile pyproject.toml --extra push --extra embedded --extra testing --group dev --group bench --group load --group docs \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+
+clean:           ## remove what was built
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

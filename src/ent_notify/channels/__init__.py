@@ -1,0 +1,1 @@
+"""Ways out to people: mail and push. Each returns one verdict for each recipient."""

@@ -1,0 +1,111 @@
+"""The error tree: every error of ent_notify, in one place.
+
+Each message says what was wrong, with which value, and what to do about it::
+
+    EntNotifyError
+    ├── SettingsError          a setting is unknown, missing or wrong
+    ├── PublishError           an event was refused, and nothing was written
+    │   ├── MalformedEvent     its shape is wrong
+    │   └── UnknownAudience    it names a group, school or person that is not in the directory
+    ├── DirectoryError         a directory import or sync could not go on
+    │   ├── SourceError        the export itself cannot be read
+    │   └── TooManyRemovals    it would remove more people than the set share: nothing was changed
+    ├── NotFound               no such campaign, notification, person or conversation (or not yours)
+    ├── NotAllowed             this person may not do that
+    ├── StoreError             the database
+    │   ├── StoreUnreachable   no answer at that address
+    │   ├── StoreVersionError  PostgreSQL is older than 16
+    │   ├── SchemaMismatch     the schema is older or newer than this code
+    │   └── StoreBusy          no connection came free in time, or a conflict outlived its retries
+    ├── ChannelDown            a provider cannot be used at all just now (one target's trouble is a Verdict)
+    └── IslandDied             the asyncio thread is gone; nothing can be called on it any more
+"""
+
+from __future__ import annotations
+
+
+class EntNotifyError(Exception):
+    """Root of every error that ent_notify raises on purpose."""
+
+
+class SettingsError(EntNotifyError):
+    """A setting is unknown, missing or wrong; the message names it and says where it was read."""
+
+
+class PublishError(EntNotifyError):
+    """An event was refused. Nothing was written."""
+
+
+class MalformedEvent(PublishError):
+    """The event's shape is wrong: unknown type, missing or ill-typed field, bad key or date."""
+
+
+class UnknownAudience(PublishError):
+    """The audience names a group, school or person that the directory does not hold."""
+
+
+class DirectoryError(EntNotifyError):
+    """A directory import or sync could not go on."""
+
+
+class SourceError(DirectoryError):
+    """The export cannot be read at all: no such folder, not XML, an unsafe document."""
+
+
+class TooManyRemovals(DirectoryError):
+    """The run would remove more people than the set share. Nothing was changed."""
+
+    def __init__(self, removals: int, present: int, allowed_share: float) -> None:
+        self.removals = removals
+        self.present = present
+        self.allowed_share = allowed_share
+        super().__init__(
+            f"this run would remove {removals} of {present} people ({removals / max(present, 1):.1%}), "
+            f"more than the allowed {allowed_share:.1%}; nothing was changed. Check that the export is whole, "
+            f"then run it again with the removals allowed (import-aaf --allow-removals)."
+        )
+
+
+class NotFound(EntNotifyError):
+    """There is no such thing, or it is not for the one who asks: the two answers are the same."""
+
+
+class NotAllowed(EntNotifyError):
+    """This person may not do that; the message says which rule."""
+
+
+class StoreError(EntNotifyError):
+    """The database refused or failed."""
+
+
+class StoreUnreachable(StoreError):
+    """No PostgreSQL answers at the configured address."""
+
+
+class StoreVersionError(StoreError):
+    """The server is older than PostgreSQL 16."""
+
+
+class SchemaMismatch(StoreError):
+    """The schema is older or newer than this release can use."""
+
+
+class StoreBusy(StoreError):
+    """No connection came free in time, or a conflict outlived its retries. Try again."""
+
+
+class ChannelDown(EntNotifyError):
+    """A provider cannot be used at all just now.
+
+    ``retry_after`` is in seconds, or None when the provider did not say.
+    """
+
+    def __init__(self, channel: str, reason: str, retry_after: float | None = None) -> None:
+        self.channel = channel
+        self.reason = reason
+        self.retry_after = retry_after
+        super().__init__(f"channel {channel} is down: {reason}")
+
+
+class IslandDied(EntNotifyError):
+    """The asyncio thread is gone; open the engine again."""

@@ -1,0 +1,1 @@
+"""The ways that data goes: short trio functions that call ports and policies."""

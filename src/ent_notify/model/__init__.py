@@ -1,0 +1,1 @@
+"""Frozen values that every floor may speak of: people, audiences, events, deliveries. No I/O here."""

@@ -1,0 +1,118 @@
+"""What a delivery is and what becomes of it: outgoing items, verdicts, the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+
+class Channel(StrEnum):
+    """Ways to a person."""
+
+    WEB = "web"
+    EMAIL = "email"
+    PUSH = "push"
+
+
+class Urgency(IntEnum):
+    """Order in which chunks are taken; lower goes first (stored as smallint)."""
+
+    URGENT = 0
+    NORMAL = 1
+    BULK = 2
+
+
+class VerdictKind(StrEnum):
+    """What a provider's answer means for one delivery (RELIABILITY.md holds the table for each provider)."""
+
+    ACCEPTED = "accepted"
+    RETRY_AT = "retry_at"
+    UNKNOWN = "unknown"
+    DROP_TARGET = "drop_target"
+    BAD_MESSAGE = "bad_message"
+    SLOW_TARGET = "slow_target"
+    PAUSE_CHANNEL = "pause_channel"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One recipient's outcome.
+
+    ``reason`` is a short stable word from a closed list (``apns.Unregistered``, ``smtp.5.1.1``), never text with
+    personal data. ``retry_after`` is in seconds, as the provider asked, or None. ``quarantine`` marks a target that
+    must not be tried again until it registers anew, without calling it gone.
+    """
+
+    kind: VerdictKind
+    reason: str = ""
+    retry_after: float | None = None
+    quarantine: bool = False
+
+
+ACCEPTED = Verdict(VerdictKind.ACCEPTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One delivery, ready to be sent.
+
+    ``target`` is the person id (email) or the device id (push); ``address`` the mail address or the token.
+    ``dedup_id`` is a UUID derived from notification and target: it becomes the apns-id or the Message-ID, so a repeat
+    replaces instead of doubling. ``personal`` fills the personal places of a mail (``name``, ``children``,
+    ``unsubscribe_url``); push never sees it.
+    """
+
+    target: int
+    address: str
+    language: str
+    dedup_id: str
+    registered_at: datetime | None = None
+    personal: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MailContent:
+    """A mail of one campaign in one language. Texts hold ``{name}``, ``{children}``, ``{unsubscribe_url}`` as
+    personal places, written as ``Outgoing.personal`` keys; a place may occur in either part or in the subject."""
+
+    subject: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class WakeUp:
+    """All that a push may carry: a neutral sentence, an opaque id, a category. There is no field for more.
+
+    ``collapse_id`` is at most 32 characters (Web Push's Topic is the shortest of the three platforms).
+    """
+
+    sentence: str
+    notification: str
+    category: str
+    collapse_id: str
+    urgency: Urgency = Urgency.NORMAL
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A campaign's account, in deliveries. ``planned`` is always the sum of all the rest."""
+
+    campaign: int
+    event: str
+    planned: int
+    accepted: int
+    held: int
+    suppressed: Mapping[str, int]
+    failed: Mapping[str, int]
+    pending: int
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether planned = accepted + held + suppressed + failed + pending."""
+        return self.planned == (
+            self.accepted + self.held + sum(self.suppressed.values()) + sum(self.failed.values()) + self.pending
+        )

@@ -1,0 +1,175 @@
+"""Typed events: what a host publishes. Each names its category, urgency, channels, life and default audience.
+
+An event on the wire is ``{"type", "key", "audience", "data", "school"?, "expires_at"?, "urgency"?}``: the same JSON
+whether it comes from ``engine.publish`` or from SQL (``select ent_notify.publish(...)``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import date, datetime, timedelta
+from types import UnionType
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+
+from ent_notify.model.audience import Audience, Group, GuardiansOf, Person
+from ent_notify.model.delivery import Channel, Urgency
+
+ALL_CHANNELS = (Channel.WEB, Channel.EMAIL, Channel.PUSH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events.
+
+    ``key`` is the idempotency key, at most 200 characters: the same key publishes once, for ever. ``audience`` may be
+    left out where the event has a natural one (the guardians of the absent pupil).
+    """
+
+    category: ClassVar[str]
+    urgency: ClassVar[Urgency] = Urgency.NORMAL
+    channels: ClassVar[tuple[Channel, ...]] = ALL_CHANNELS
+    life: ClassVar[timedelta] = timedelta(days=7)
+    """How long after publishing it may still be sent; the inbox keeps it longer."""
+
+    key: str
+    audience: Audience | None = None
+    expires_at: datetime | None = None
+
+    def default_audience(self) -> Audience | None:
+        """Whom it is for when nobody says."""
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """The wire form (see the module's docstring)."""
+        audience = self.audience or self.default_audience()
+        envelope: dict[str, Any] = {
+            "type": type(self).__name__,
+            "key": self.key,
+            "audience": None if audience is None else audience.to_json(),
+            "data": {
+                name: _plain(value) for name in data_fields(type(self)) if (value := getattr(self, name)) is not None
+            },
+        }
+        if self.expires_at is not None:
+            envelope["expires_at"] = self.expires_at.isoformat()
+        return envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeworkAssigned(Event):
+    """Work to be done for a day. Default audience: the class and its guardians."""
+
+    category: ClassVar[str] = "homework"
+
+    group: str
+    subject: str
+    title: str
+    due: date
+
+    def default_audience(self) -> Audience:
+        return Group(self.group) | GuardiansOf(Group(self.group))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LessonChanged(Event):
+    """A lesson that is cancelled, moved, or elsewhere. It expires when the lesson is over."""
+
+    category: ClassVar[str] = "timetable"
+    urgency: ClassVar[Urgency] = Urgency.URGENT
+    life: ClassVar[timedelta] = timedelta(days=2)
+
+    group: str
+    subject: str
+    change: str
+    starts_at: datetime
+    moved_to: datetime | None = None
+    room: str | None = None
+
+    def default_audience(self) -> Audience:
+        return Group(self.group) | GuardiansOf(Group(self.group))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsenceRecorded(Event):
+    """A pupil is absent. Default audience: every legal guardian of that pupil, alike."""
+
+    category: ClassVar[str] = "absence"
+    urgency: ClassVar[Urgency] = Urgency.URGENT
+    life: ClassVar[timedelta] = timedelta(days=2)
+
+    pupil: str
+    starts_at: datetime
+    ends_at: datetime | None = None
+
+    def default_audience(self) -> Audience:
+        return GuardiansOf(Person(self.pupil))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradePublished(Event):
+    """A grade is to be seen; its value stays in the gradebook."""
+
+    category: ClassVar[str] = "grade"
+
+    pupil: str
+    subject: str
+
+    def default_audience(self) -> Audience:
+        return Person(self.pupil) | GuardiansOf(Person(self.pupil))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement(Event):
+    """Information from a school or the project; its audience must be given."""
+
+    category: ClassVar[str] = "announcement"
+    urgency: ClassVar[Urgency] = Urgency.BULK
+
+    title: str
+    body: str
+    sender: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagePosted(Event):
+    """A message waits in a conversation. Published by the engine itself when somebody posts."""
+
+    category: ClassVar[str] = "message"
+
+    conversation: int
+    subject: str
+    sender: str
+
+
+BUILT_IN: tuple[type[Event], ...] = (
+    HomeworkAssigned,
+    LessonChanged,
+    AbsenceRecorded,
+    GradePublished,
+    Announcement,
+    MessagePosted,
+)
+
+_KINDS = {str: "string", int: "integer", bool: "boolean", date: "date", datetime: "datetime"}
+
+
+def data_fields(event: type[Event]) -> dict[str, str]:
+    """The event's own fields and their kinds: ``{"due": "date", "room": "string?"}`` (``?``: may be left out)."""
+    base = {f.name for f in fields(Event)}
+    hints = get_type_hints(event)
+    return {f.name: _kind(event, f.name, hints[f.name]) for f in fields(event) if f.name not in base}
+
+
+def _kind(event: type[Event], name: str, hint: Any) -> str:
+    optional = get_origin(hint) is UnionType and type(None) in get_args(hint)
+    plain = next(arg for arg in get_args(hint) if arg is not type(None)) if optional else hint
+    if plain not in _KINDS:
+        raise TypeError(
+            f"{event.__name__}.{name} is {hint!r}; an event's field is one of "
+            f"{', '.join(sorted(t.__name__ for t in _KINDS))}, or that with `| None`"
+        )
+    return _KINDS[plain] + ("?" if optional else "")
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, (date, datetime)) else value

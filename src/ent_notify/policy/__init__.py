@@ -1,0 +1,1 @@
+"""Rules as pure functions over frozen values: no I/O, no clock, no trio."""

@@ -1,0 +1,1 @@
+"""Public fakes and generators: providers that speak the real protocols, and a seeded school region."""
