@@ -6,15 +6,17 @@ whether it comes from ``engine.publish`` or from SQL (``select ent_notify.publis
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from types import UnionType
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
-from ent_notify.model.audience import Audience, Group, GuardiansOf, Person
+from ent_notify.model.audience import Audience
 from ent_notify.model.delivery import Channel, Urgency
 
 ALL_CHANNELS = (Channel.WEB, Channel.EMAIL, Channel.PUSH)
+CLASS_AND_GUARDIANS: Mapping[str, Any] = {"union": [{"group": "$group"}, {"guardians_of": {"group": "$group"}}]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,25 +33,24 @@ class Event:
     life: ClassVar[timedelta] = timedelta(days=7)
     """How long after publishing it may still be sent; the inbox keeps it longer."""
 
+    natural_audience: ClassVar[Mapping[str, Any] | None] = None
+    """For whom it is when nobody says: an audience in JSON in which ``"$group"`` stands for the field ``group``."""
+
     key: str
     audience: Audience | None = None
     expires_at: datetime | None = None
 
-    def default_audience(self) -> Audience | None:
-        """Whom it is for when nobody says."""
-        return None
-
     def to_json(self) -> dict[str, Any]:
         """The wire form (see the module's docstring)."""
-        audience = self.audience or self.default_audience()
         envelope: dict[str, Any] = {
             "type": type(self).__name__,
             "key": self.key,
-            "audience": None if audience is None else audience.to_json(),
             "data": {
                 name: _plain(value) for name in data_fields(type(self)) if (value := getattr(self, name)) is not None
             },
         }
+        if self.audience is not None:
+            envelope["audience"] = self.audience.to_json()
         if self.expires_at is not None:
             envelope["expires_at"] = self.expires_at.isoformat()
         return envelope
@@ -61,13 +62,12 @@ class HomeworkAssigned(Event):
 
     category: ClassVar[str] = "homework"
 
+    natural_audience: ClassVar[Mapping[str, Any] | None] = CLASS_AND_GUARDIANS
+
     group: str
     subject: str
     title: str
     due: date
-
-    def default_audience(self) -> Audience:
-        return Group(self.group) | GuardiansOf(Group(self.group))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +78,14 @@ class LessonChanged(Event):
     urgency: ClassVar[Urgency] = Urgency.URGENT
     life: ClassVar[timedelta] = timedelta(days=2)
 
+    natural_audience: ClassVar[Mapping[str, Any] | None] = CLASS_AND_GUARDIANS
+
     group: str
     subject: str
     change: str
     starts_at: datetime
     moved_to: datetime | None = None
     room: str | None = None
-
-    def default_audience(self) -> Audience:
-        return Group(self.group) | GuardiansOf(Group(self.group))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +95,11 @@ class AbsenceRecorded(Event):
     category: ClassVar[str] = "absence"
     urgency: ClassVar[Urgency] = Urgency.URGENT
     life: ClassVar[timedelta] = timedelta(days=2)
+    natural_audience: ClassVar[Mapping[str, Any] | None] = {"guardians_of": {"person": "$pupil"}}
 
     pupil: str
     starts_at: datetime
     ends_at: datetime | None = None
-
-    def default_audience(self) -> Audience:
-        return GuardiansOf(Person(self.pupil))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +107,12 @@ class GradePublished(Event):
     """A grade is to be seen; its value stays in the gradebook."""
 
     category: ClassVar[str] = "grade"
+    natural_audience: ClassVar[Mapping[str, Any] | None] = {
+        "union": [{"person": "$pupil"}, {"guardians_of": {"person": "$pupil"}}]
+    }
 
     pupil: str
     subject: str
-
-    def default_audience(self) -> Audience:
-        return Person(self.pupil) | GuardiansOf(Person(self.pupil))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,8 +104,8 @@ class PersonRecord:
     profile: Profile
     given_name: str | Unset = UNSET
     family_name: str | Unset = UNSET
-    function: str | None | Unset = UNSET
-    email: str | None | Unset = UNSET
+    function: str | Unset | None = UNSET
+    email: str | Unset | None = UNSET
     language: str | Unset = UNSET
     timezone: str | Unset = UNSET
     schools: frozenset[str] | Unset = UNSET

@@ -91,7 +91,8 @@ create table event_type (
     urgency     smallint not null,
     channels    text[] not null,
     life        interval not null,
-    fields      jsonb not null                     -- {"due": "date", "room": "string?"}
+    fields      jsonb not null,                    -- {"due": "date", "room": "string?"}
+    natural_audience jsonb                         -- for whom when nobody says; "$group" stands for that field
 );
 
 create table notification (
@@ -138,13 +139,16 @@ create table lane (
     app         text not null default '',
     per_second  double precision,                  -- null: no limit
     tat         timestamptz not null default '-infinity',   -- GCRA: theoretical arrival time of the next send
+    turn        bigint not null default 0,         -- turn of the chunk claimed last: new campaigns start there
     paused_until timestamptz not null default '-infinity',
     pause_reason text
 );
+insert into lane (name, channel) values ('web', 'web'), ('email', 'email');
 
 create table campaign (
     notification_id bigint primary key references notification on delete cascade,
     feed_seq        bigint not null,
+    width           int,                           -- people a bucket: 1000, or null when one chunk holds them all
     planned_at      timestamptz
 );
 create index campaign_unplanned on campaign (feed_seq) where planned_at is null;
@@ -153,22 +157,25 @@ create table chunk (
     id           bigint generated always as identity primary key,
     campaign_id  bigint not null,
     lane_id      smallint not null references lane,
-    bucket       int not null,                     -- person id / bucket width of the plan; -1: the whole campaign
+    bucket       int not null,                     -- person id / campaign.width, or -1: the whole campaign
     held_until   timestamptz not null default '-infinity',  -- a pause ends then
     urgency      smallint not null,
+    turn         bigint not null,                  -- fair order within an urgency: the n-th chunks of all campaigns first
     size         int not null,
     targets      int[],                            -- person ids (email) or device ids (push), ascending; null for web
     cursor       int not null default 0,           -- targets before it have had their first try settled
     accepted     int not null default 0,
     suppressed   int not null default 0,
     failed       int not null default 0,
+    state        smallint not null,                -- 0 ready, 1 waiting (held, or for a retry), 2 leased, 3 done
     fence        int not null default 0,           -- grows with each claim: a late worker's settle touches no row
     leased_by    text,
-    due_at       timestamptz not null,             -- when it may be claimed (again): held, leased or waiting for a retry
-    finished_at  timestamptz,
-    unique (campaign_id, lane_id, held_until, bucket)
+    due_at       timestamptz not null,             -- waiting: ready then; leased: the lease ends then
+    settled_at   timestamptz,
+    unique (campaign_id, lane_id, bucket, held_until)
 );
-create index chunk_claim on chunk (lane_id, urgency, due_at) where finished_at is null;
+create index chunk_ready on chunk (lane_id, urgency, turn) where state = 0;
+create index chunk_due on chunk (due_at) where state in (1, 2);
 
 -- What is not plain success, and only that.
 create table outcome (
