@@ -1,0 +1,61 @@
+"""The feed: notifications in their final, gapless order, as the live gateway sees them. No personal data here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ent_notify.model.delivery import Urgency
+
+Key = tuple[int, int]
+"""An audience key ``(scope, ref)``: 0 everyone (ref: profile, or 0 for all), 1 members of group ref, 2 guardians of
+members of group ref, 3 person ref, 4 guardians of person ref (internal ids; see the table ``audience``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """Addresses whoever holds any key of ``included`` and none of ``excluded``."""
+
+    included: tuple[Key, ...]
+    excluded: tuple[Key, ...] = ()
+
+    @classmethod
+    def from_json(cls, clause: Mapping[str, Sequence[Sequence[int]]]) -> Clause:
+        """Read ``{"in": [[scope, ref], ...], "not": [[scope, ref], ...]}`` (``not`` may be left out)."""
+        return cls(_keys(clause["in"]), _keys(clause.get("not", ())))
+
+
+@dataclass(frozen=True, slots=True)
+class FeedItem:
+    """One notification at its place in the feed. A person is addressed if some clause addresses them.
+
+    ``clauses`` may be empty in an answer that is already about one person (``FeedPort.missed``).
+    """
+
+    seq: int
+    notification: int
+    type: str
+    category: str
+    urgency: Urgency
+    published_at: datetime
+    clauses: tuple[Clause, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeedHint:
+    """ "Something may be new." Hints may be lost, doubled or late: the feed itself is the truth.
+
+    ``people`` (internal ids) are those whose groups or rights may have changed just now; usually empty.
+    """
+
+    people: frozenset[int] = field(default_factory=frozenset)
+
+
+def clauses_from_json(clauses: Iterable[Mapping[str, Sequence[Sequence[int]]]]) -> tuple[Clause, ...]:
+    """The compiled audience of a notification, as the column ``notification.clauses`` holds it."""
+    return tuple(Clause.from_json(clause) for clause in clauses)
+
+
+def _keys(pairs: Sequence[Sequence[int]]) -> tuple[Key, ...]:
+    return tuple((scope, ref) for scope, ref in pairs)
