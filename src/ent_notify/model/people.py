@@ -41,6 +41,10 @@ class GroupKind(IntEnum):
     OTHER = 6
 
 
+OWN_GROUPS = frozenset({GroupKind.CLASS, GroupKind.TEACHING_GROUP, GroupKind.OTHER})
+"""The kinds of group that a record lists by id; the others follow from its schools and profile."""
+
+
 class Provider(StrEnum):
     """Push providers."""
 
@@ -60,12 +64,16 @@ UNSET = Unset.UNSET
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchoolRecord:
-    """A school. ``uai`` is its national code (``0541234A``); ``join_id`` is how an AAF export refers to it."""
+    """A school. ``uai`` is its national code (``0541234A``); ``join_id`` is how an AAF export refers to it.
+
+    Its groups ``UAI/pupils``, ``UAI/teachers`` and ``UAI/staff`` come with it. A field left ``UNSET`` keeps what is
+    known; a new school starts with its code as name, in ``Europe/Paris``.
+    """
 
     uai: str
-    name: str
+    name: str | Unset = UNSET
     join_id: str | None = None
-    timezone: str = "Europe/Paris"
+    timezone: str | Unset = UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,25 +91,28 @@ class GroupRecord:
 class GuardianLink:
     """One guardian of a pupil. ``legal_level``: 1 or 2 for a legal guardian, 0 for a contact only.
 
-    ``restricted`` is a court's decision: nothing about this pupil goes to this guardian by itself.
+    ``restricted`` is a court's decision: nothing about this pupil goes to this guardian by itself. ``UNSET`` (the
+    source does not speak of it, as an AAF never does) keeps what is known.
     """
 
     guardian: str
     legal_level: int
     kinship: str = ""
-    restricted: bool = False
+    restricted: bool | Unset = UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonRecord:
     """A person as a directory source sees them. A field left ``UNSET`` keeps what is known.
 
-    ``groups`` is the whole set of group ids of that person (what is missing from it ends); ``schools`` the
-    whole set of UAIs where the profile holds; ``guardians`` the whole set of guardians (pupils only).
+    ``groups`` is the whole set of group ids of that person (what is missing from it ends), or the whole set among
+    ``group_kinds`` when the source speaks of some kinds only; ``schools`` is the whole set of UAIs where the profile
+    holds; ``guardians`` the whole set of guardians (pupils only). A person who is not known yet needs a profile and
+    at least one of the two names.
     """
 
     id: str
-    profile: Profile
+    profile: Profile | Unset = UNSET
     given_name: str | Unset = UNSET
     family_name: str | Unset = UNSET
     function: str | Unset | None = UNSET
@@ -110,6 +121,7 @@ class PersonRecord:
     timezone: str | Unset = UNSET
     schools: frozenset[str] | Unset = UNSET
     groups: frozenset[str] | Unset = UNSET
+    group_kinds: frozenset[GroupKind] = OWN_GROUPS
     guardians: tuple[GuardianLink, ...] | Unset = UNSET
 
 
@@ -129,3 +141,57 @@ class SchoolRemoval:
 
 
 DirectoryRecord = SchoolRecord | GroupRecord | PersonRecord | Removal | SchoolRemoval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadRecord:
+    """A record, or a part of one, that could not be taken. ``imported``: the rest of the record was.
+
+    A person named by a bad record is never removed for being absent.
+    """
+
+    file: str
+    id: str
+    reason: str
+    imported: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStart:
+    """The records that follow come from this file (reports name it)."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileError:
+    """The rest of this file could not be read, or a file is missing: what was read counts, and nobody is removed
+    for being absent."""
+
+    file: str
+    reason: str
+
+
+SourceItem = DirectoryRecord | BadRecord | FileStart | FileError
+"""What a directory source hands over, in order; hosts need only the records."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRegistration:
+    """A push token bound to a person (external id). ``language`` is the device's, when it says one."""
+
+    person: str
+    provider: Provider
+    app: str
+    token: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """A person's choice for one category of events on one channel (both as the events name them)."""
+
+    person: str
+    category: str
+    channel: str
+    enabled: bool
