@@ -1,0 +1,49 @@
+"""Settings: frozen, grouped, documented. From TOML and the environment; secrets never from TOML.
+
+``load_settings()`` is what the command line calls; a host that keeps its own configuration calls ``settings_from()``.
+Both raise ``SettingsError``, which names every setting that is unknown or wrong, and where it was read.
+"""
+
+from ent_notify.settings.groups import (
+    ApnsApp,
+    DirectorySettings,
+    EmailSettings,
+    FcmApp,
+    GatewaySettings,
+    HostSettings,
+    LogSettings,
+    MetricsSettings,
+    PrivacySettings,
+    ProjectSettings,
+    RateSettings,
+    Settings,
+    StoreSettings,
+    WorkerSettings,
+)
+from ent_notify.settings.load import CONFIG_NAME, CONFIG_VARIABLE, ENV_PREFIX, load_settings, settings_from
+from ent_notify.settings.reference import SettingRow, reference_page, setting_rows
+
+__all__ = [
+    "CONFIG_NAME",
+    "CONFIG_VARIABLE",
+    "ENV_PREFIX",
+    "ApnsApp",
+    "DirectorySettings",
+    "EmailSettings",
+    "FcmApp",
+    "GatewaySettings",
+    "HostSettings",
+    "LogSettings",
+    "MetricsSettings",
+    "PrivacySettings",
+    "ProjectSettings",
+    "RateSettings",
+    "SettingRow",
+    "Settings",
+    "StoreSettings",
+    "WorkerSettings",
+    "load_settings",
+    "reference_page",
+    "setting_rows",
+    "settings_from",
+]

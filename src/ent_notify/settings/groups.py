@@ -1,0 +1,327 @@
+"""Every setting, in its group, with its unit, its bounds and its reason.
+
+A secret is a ``SecretStr`` with a companion ``<name>_file``: it comes from the environment or from that file, never
+from TOML, and ``repr`` does not show it. Read one by ``.get_secret_value()``, at the last moment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ent_notify.settings.kinds import (
+    EMBEDDED,
+    BaseUrl,
+    Dsn,
+    MailAddress,
+    Origins,
+    Table,
+    TimeZone,
+    with_password,
+    without_password,
+)
+
+
+class Group(BaseModel):
+    """Base of all groups: frozen, no unknown name, no value of an input in an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class ProjectSettings(Group):
+    """The platform that people know by name."""
+
+    name: str = Field(default="Mon ENT", min_length=1, max_length=80)
+    """Name of the platform, as people read it in mails and pushes."""
+    domain: str = Field(default="ent.example", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$|^localhost$")
+    """Domain of the platform: it ends every Message-ID, and must be one that you own."""
+    timezone: TimeZone = "Europe/Paris"
+    """Time zone of a school that does not name its own (IANA name)."""
+    language: Literal["fr", "en"] = "fr"
+    """Language of a person who has chosen none."""
+    url: BaseUrl = "https://ent.example"
+    """Address that mails link to, without a slash at its end."""
+
+
+class StoreSettings(Group):
+    """PostgreSQL, 16 or newer."""
+
+    dsn: Dsn = Field(default=SecretStr(EMBEDDED), json_schema_extra={"kind": "data source name"})
+    """`embedded:` (a PostgreSQL of our own, in the user's data folder), `embedded:///folder`, or
+    `postgresql://user@host:5432/database`; several hosts may be given, separated by commas. It may carry a password
+    in the environment, not in TOML."""
+    password: SecretStr | None = None
+    """Password of the database user."""
+    password_file: Path | None = None
+    """File that holds the password of the database user."""
+    pool_size: int = Field(default=10, ge=2, le=200)
+    """Connections that one process keeps at most."""
+    connect_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    """Seconds to wait for the server to answer at all."""
+    acquire_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    """Seconds to wait for a free connection before `StoreBusy`."""
+    statement_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds that one ordinary statement may take; planning and imports have no such limit."""
+
+    @property
+    def url(self) -> str:
+        """The whole DSN, password included: for the driver alone."""
+        dsn = self.dsn.get_secret_value()
+        return dsn if self.password is None else with_password(dsn, self.password.get_secret_value())
+
+    @property
+    def shown(self) -> str:
+        """The DSN as it may be shown to an operator: without password and parameters."""
+        return without_password(self.dsn.get_secret_value())
+
+
+class WorkerSettings(Group):
+    """How a worker takes and sends chunks."""
+
+    name: str = Field(default="", max_length=63, pattern=r"^[A-Za-z0-9._-]*$")
+    """Name of this worker in leases and logs; empty: host name and process id."""
+    lanes: int = Field(default=4, ge=1, le=64)
+    """Chunks that one worker holds at once."""
+    chunk_size: int = Field(default=1000, ge=1, le=1000)
+    """Deliveries in a chunk at most: the unit of lease."""
+    lease_seconds: float = Field(default=60.0, ge=1, le=60)
+    """Seconds after which a silent worker's chunk is given to another; renewed at a third of it."""
+    checkpoint_every: int = Field(default=100, ge=1, le=1000)
+    """Accepted sends after which progress is stored. It is also the bound of repeats after a crash."""
+    checkpoint_seconds: float = Field(default=2.0, gt=0, le=30)
+    """Seconds after which progress is stored, however few were sent."""
+    poll_seconds: float = Field(default=1.0, gt=0, le=60)
+    """Seconds between two looks for work when nothing announces any."""
+    max_attempts: int = Field(default=8, ge=1, le=50)
+    """Tries of one delivery before it is failed."""
+    retry_base_seconds: float = Field(default=5.0, gt=0, le=3600)
+    """First wait before a retry; it doubles each time, with full jitter."""
+    retry_cap_seconds: float = Field(default=1800.0, gt=0, le=86400)
+    """Longest wait before a retry."""
+    drain_seconds: float = Field(default=20.0, ge=0, le=600)
+    """Seconds that a stopping worker takes to finish or release what it holds."""
+
+    @model_validator(mode="after")
+    def _waits_grow(self) -> WorkerSettings:
+        if self.retry_cap_seconds < self.retry_base_seconds:
+            raise ValueError("retry_cap_seconds is below retry_base_seconds; raise the one or lower the other")
+        return self
+
+
+class EmailSettings(Group):
+    """The SMTP relay that takes the platform's mail."""
+
+    host: str | None = Field(default=None, min_length=1)
+    """Host name of the relay; leave it out and no mail is sent."""
+    port: int = Field(default=587, ge=1, le=65535)
+    """Port of the relay: 587 with `starttls`, 465 with `tls`, 25 for a relay next door."""
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    """How the connection is protected; `none` only for a relay on this machine or in its network."""
+    ca_file: Path | None = None
+    """Certificates that the relay's own is checked against; left out: those of the system."""
+    username: str | None = None
+    """User at the relay, if it asks for one."""
+    password: SecretStr | None = None
+    """Password at the relay."""
+    password_file: Path | None = None
+    """File that holds the password at the relay."""
+    sender: MailAddress = "ne-pas-repondre@ent.example"
+    """Address that mails come from."""
+    sender_name: str = Field(default="", max_length=80, pattern=r"^[^\r\n]*$")
+    """Name that mails come from; empty: the project's name."""
+    reply_to: MailAddress | None = None
+    """Address that answers go to, if any."""
+    unsubscribe_key: SecretStr | None = None
+    """Key that signs one-click unsubscribe links (RFC 8058); 32 characters or more. Left out: one for each process,
+    and links die with it."""
+    unsubscribe_key_file: Path | None = None
+    """File that holds the key of unsubscribe links."""
+    connections: int = Field(default=4, ge=1, le=100)
+    """Connections to the relay at most."""
+    messages_per_connection: int = Field(default=1000, ge=1, le=100_000)
+    """Messages after which a connection is closed and another opened."""
+    timeout_seconds: float = Field(default=30.0, gt=0, le=600)
+    """Seconds to wait for one answer of the relay (RFC 5321, 4.5.3.2, allows minutes)."""
+
+    @model_validator(mode="after")
+    def _login_is_whole(self) -> EmailSettings:
+        if self.password is not None and self.username is None:
+            raise ValueError("a password is given but no username; give both or neither")
+        if self.unsubscribe_key is not None and len(self.unsubscribe_key.get_secret_value()) < 32:
+            raise ValueError("unsubscribe_key is shorter than 32 characters; make one with `openssl rand -hex 32`")
+        return self
+
+
+class ApnsApp(Group):
+    """One iOS app, at Apple's push service. Its table name is the name that devices register with."""
+
+    topic: str = Field(min_length=1, max_length=255)
+    """Bundle id of the app."""
+    team_id: str = Field(pattern=r"^[A-Z0-9]{10}$")
+    """Team id of the Apple developer account, 10 characters."""
+    key_id: str = Field(pattern=r"^[A-Z0-9]{10}$")
+    """Id of the signing key, 10 characters."""
+    key: SecretStr | None = None
+    """Signing key (the text of the .p8 file)."""
+    key_file: Path | None = None
+    """File that holds the signing key (.p8)."""
+    sandbox: bool = False
+    """Whether the app's devices are of the development environment."""
+    server: str | None = Field(default=None, pattern=r"^[^/\s]+:\d+$")
+    """host:port of another server that speaks APNs' protocol, for tests; left out: Apple's."""
+    ca_file: Path | None = None
+    """Certificates that such a server's own is checked against."""
+    connections: int = Field(default=2, ge=1, le=100)
+    """HTTP/2 connections at most."""
+
+    @model_validator(mode="after")
+    def _has_a_key(self) -> ApnsApp:
+        if self.key is None:
+            raise ValueError("it has no signing key: give key_file, or key in the environment")
+        return self
+
+
+class FcmApp(Group):
+    """One Android app, at Firebase Cloud Messaging. Its table name is the name that devices register with."""
+
+    service_account: SecretStr | None = None
+    """Service account (the JSON that Firebase gives)."""
+    service_account_file: Path | None = None
+    """File that holds the service account."""
+    server: BaseUrl | None = None
+    """URL of another server that speaks FCM's protocol, for tests; left out: Google's."""
+    ca_file: Path | None = None
+    """Certificates that such a server's own is checked against."""
+
+    @model_validator(mode="after")
+    def _has_an_account(self) -> FcmApp:
+        if self.service_account is None:
+            raise ValueError("it has no service account: give service_account_file, or it in the environment")
+        return self
+
+
+class GatewaySettings(Group):
+    """The live gateway: streams to browsers and phones."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; a reverse proxy stands before it."""
+    port: int = Field(default=8701, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes that share the port."""
+    max_connections: int = Field(default=18_000, ge=1, le=1_000_000)
+    """Streams that one process holds at most; above it a browser is told to come back later."""
+    origins: Origins = ()
+    """Exact origins whose pages may open a stream or post; in the environment, separated by commas."""
+    ticket_seconds: float = Field(default=60.0, ge=1, le=60)
+    """Life of a stream ticket; it is single-use."""
+    heartbeat_seconds: float = Field(default=25.0, ge=1, le=300)
+    """Seconds of silence after which a stream gets a comment, so that proxies keep it open."""
+    retry_seconds: float = Field(default=3.0, ge=0.1, le=300)
+    """Seconds that a browser waits before it connects again, spread at random up to twice that."""
+    drain_seconds: float = Field(default=10.0, ge=0, le=600)
+    """Seconds that a stopping gateway takes to tell its streams to go elsewhere."""
+
+
+class HostSettings(Group):
+    """A host backend that calls the gateway. Its table name is the key id of its tokens."""
+
+    token_key: SecretStr | None = None
+    """Key that signs this host's tokens; 32 characters or more."""
+    token_key_file: Path | None = None
+    """File that holds that key."""
+
+    @model_validator(mode="after")
+    def _key_is_long(self) -> HostSettings:
+        if self.token_key is None:
+            raise ValueError("it has no key: give token_key_file, or token_key in the environment")
+        if len(self.token_key.get_secret_value()) < 32:
+            raise ValueError("token_key is shorter than 32 characters; make one with `openssl rand -hex 32`")
+        return self
+
+
+class RateSettings(Group):
+    """Sends a second that all workers together never exceed."""
+
+    email_per_second: float | None = Field(default=200.0, gt=0)
+    """Mails a second to the relay; whoever runs it knows what it takes. `none` in the environment: no limit."""
+    apns_per_second: float | None = Field(default=5_000.0, gt=0)
+    """Pushes a second to APNs for one app. Apple publishes no figure and answers 429 to what is too much."""
+    fcm_per_second: float | None = Field(default=9_000.0, gt=0)
+    """Pushes a second to FCM for one app. Google's quota is 600,000 a minute for a project."""
+
+
+class DirectorySettings(Group):
+    """Imports of people."""
+
+    source: str = Field(default="aaf", pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    """Name of the source that an import owns: it touches the people of no other source."""
+    removal_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of the people that one run may remove without being asked for it."""
+    batch_size: int = Field(default=10_000, ge=100, le=200_000)
+    """Records that an import holds in memory at once."""
+
+
+class PrivacySettings(Group):
+    """What may be seen of whom."""
+
+    pseudonym_key: SecretStr | None = None
+    """Key of the pseudonyms that stand for people in logs; the same key gives the same pseudonyms. Left out: a random
+    one for each process."""
+    pseudonym_key_file: Path | None = None
+    """File that holds the key of pseudonyms."""
+
+
+class LogSettings(Group):
+    """Logs: one JSON object a line, on the standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is written."""
+
+
+class MetricsSettings(Group):
+    """Prometheus metrics of a worker (the gateway serves its own)."""
+
+    host: str = "127.0.0.1"
+    """Address to serve metrics on."""
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """Port to serve metrics on; left out: none."""
+
+
+class Settings(BaseSettings):
+    """All settings. Building one reads nothing: see ``load_settings`` and ``settings_from``."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+    project: ProjectSettings = ProjectSettings()
+    store: StoreSettings = StoreSettings()
+    worker: WorkerSettings = WorkerSettings()
+    email: EmailSettings = EmailSettings()
+    apns: Table[ApnsApp] = Field(default_factory=dict)
+    fcm: Table[FcmApp] = Field(default_factory=dict)
+    gateway: GatewaySettings = GatewaySettings()
+    hosts: Table[HostSettings] = Field(default_factory=dict)
+    rates: RateSettings = RateSettings()
+    directory: DirectorySettings = DirectorySettings()
+    privacy: PrivacySettings = PrivacySettings()
+    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is given: a host that builds its settings in code gets no surprise from the environment."""
+        return (init_settings,)
