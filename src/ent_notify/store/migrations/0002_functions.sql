@@ -1,0 +1,489 @@
+-- Publishing, the relay, planning, claiming: the statements that must be one transaction wherever they are called from.
+-- Errors for hosts: EN001 unknown audience, EN002 malformed event.
+
+set local search_path = ent_notify;
+
+-- ---------------------------------------------------------------- audiences
+
+-- One audience expression without a minus -> [[scope, ref], ...]. `bind` fills "$field" of a natural audience.
+create function audience_terms(expr jsonb, guardians boolean, bind jsonb) returns jsonb
+language plpgsql stable set search_path = ent_notify, pg_temp as $$
+declare
+    kind text;
+    value text;
+    profile text := expr->>'profile';
+    found_id int;
+    terms jsonb := '[]';
+    part jsonb;
+begin
+    if jsonb_typeof(expr) is distinct from 'object' then
+        raise exception 'an audience is an object such as {"group": "0541234A/class/6A"}, not %', coalesce(expr::text, 'null')
+            using errcode = 'EN002';
+    end if;
+    select k into kind from jsonb_object_keys(expr) k where k <> 'profile' limit 1;
+    if (select count(*) from jsonb_object_keys(expr) k where k <> 'profile') <> 1
+       or kind not in ('everyone', 'school', 'group', 'person', 'guardians_of', 'union', 'minus') then
+        raise exception 'audience % is not known; write one of everyone, school, group, person, guardians_of, union, minus', expr
+            using errcode = 'EN002';
+    end if;
+    if expr ? 'profile' and (kind not in ('everyone', 'school') or profile is null
+                             or profile not in ('pupil', 'guardian', 'teacher', 'staff')) then
+        raise exception 'audience %: "profile" is one of pupil, guardian, teacher, staff, beside everyone or school only', expr
+            using errcode = 'EN002';
+    end if;
+
+    if kind = 'minus' then
+        raise exception 'audience %: a minus cannot stand inside guardians_of or at the right of another minus; take the people out with one outer minus', expr
+            using errcode = 'EN002';
+    elsif kind = 'union' then
+        if jsonb_typeof(expr->'union') <> 'array' or jsonb_array_length(expr->'union') not between 1 and 5000 then
+            raise exception 'a union takes a list of 1 to 5000 audiences' using errcode = 'EN002';
+        end if;
+        for part in select * from jsonb_array_elements(expr->'union') loop
+            terms := terms || audience_terms(part, guardians, bind);
+        end loop;
+        return terms;
+    elsif kind = 'guardians_of' then
+        if guardians then
+            raise exception 'audience %: guardians_of cannot stand inside guardians_of', expr using errcode = 'EN002';
+        end if;
+        return audience_terms(expr->'guardians_of', true, bind);
+    elsif kind = 'everyone' then
+        if expr->'everyone' <> 'true'::jsonb then
+            raise exception 'audience %: write {"everyone": true}', expr using errcode = 'EN002';
+        end if;
+        if guardians and coalesce(profile, 'pupil') <> 'pupil' then
+            raise exception 'audience %: only pupils have guardians', expr using errcode = 'EN002';
+        end if;
+        return jsonb_build_array(jsonb_build_array(0,
+            case when guardians then 2
+                 else coalesce(array_position(array['pupil', 'guardian', 'teacher', 'staff'], profile), 0) end));
+    end if;
+
+    if jsonb_typeof(expr->kind) <> 'string' then
+        raise exception 'audience %: "%" takes an id as text', expr, kind using errcode = 'EN002';
+    end if;
+    value := expr->>kind;
+    if bind is not null and left(value, 1) = '$' then
+        value := bind->>substr(value, 2);
+    end if;
+
+    if kind = 'person' then
+        select id into found_id from person where external_id = value;
+        if found_id is null then
+            raise exception 'no person "%" is in the directory; import them first, or correct the id', value using errcode = 'EN001';
+        end if;
+        return jsonb_build_array(jsonb_build_array(case when guardians then 4 else 3 end, found_id));
+    elsif kind = 'group' then
+        select id into found_id from people_group where external_id = value;
+        if found_id is null then
+            raise exception 'no group "%" is in the directory; a class is written UAI/class/NAME', value using errcode = 'EN001';
+        end if;
+        return jsonb_build_array(jsonb_build_array(case when guardians then 2 else 1 end, found_id));
+    end if;
+
+    -- a school, or one profile of it
+    select id into found_id from school where uai = value;
+    if found_id is null then
+        raise exception 'no school "%" is in the directory; give its UAI, such as 0541234A', value using errcode = 'EN001';
+    end if;
+    if guardians and coalesce(profile, 'pupil') <> 'pupil' then
+        raise exception 'audience %: only pupils have guardians', expr using errcode = 'EN002';
+    end if;
+    select coalesce(jsonb_agg(jsonb_build_array(t.scope, g.id)), '[]') into terms
+    from people_group g
+    join (values (1, 1, 'pupil'), (1, 2, 'guardian'), (2, 1, 'teacher'), (3, 1, 'staff')) t (kind, scope, name) on t.kind = g.kind
+    where g.school_id = found_id
+      and case when guardians then t.name = 'guardian' else profile is null or t.name = profile end;
+    return terms;
+end $$;
+
+-- A whole expression -> clauses [{"in": [[scope, ref], ...], "not": [...]}, ...]; somebody is addressed when, in some
+-- clause, an "in" holds and no "not" does.
+create function audience_clauses(expr jsonb, bind jsonb) returns jsonb
+language plpgsql stable set search_path = ent_notify, pg_temp as $$
+declare
+    clauses jsonb := '[]';
+    plain jsonb := '[]';
+    part jsonb;
+    removed jsonb;
+begin
+    if jsonb_typeof(expr) = 'object' and expr ? 'minus' then
+        if jsonb_typeof(expr->'minus') <> 'array' or jsonb_array_length(expr->'minus') <> 2 then
+            raise exception 'a minus takes two audiences: {"minus": [base, removed]}' using errcode = 'EN002';
+        end if;
+        removed := audience_terms(expr->'minus'->1, false, bind);
+        select jsonb_agg(jsonb_set(c, '{not}', (c->'not') || removed)) into clauses
+        from jsonb_array_elements(audience_clauses(expr->'minus'->0, bind)) c;
+        return clauses;
+    elsif jsonb_typeof(expr) = 'object' and jsonb_typeof(expr->'union') = 'array' and jsonb_path_exists(expr->'union', '$[*].**.minus') then
+        for part in select * from jsonb_array_elements(expr->'union') loop
+            clauses := clauses || audience_clauses(part, bind);
+        end loop;
+        if jsonb_array_length(clauses) > 100 then
+            raise exception 'this audience has more than 100 parts with a minus of their own; publish it as several' using errcode = 'EN002';
+        end if;
+        return clauses;
+    end if;
+    plain := audience_terms(expr, false, bind);
+    return jsonb_build_array(jsonb_build_object('in', plain, 'not', '[]'::jsonb));
+end $$;
+
+-- ---------------------------------------------------------------- publish
+
+create function publish(event jsonb, at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile set search_path = ent_notify, pg_temp as $$
+declare
+    kind event_type;
+    body jsonb;
+    compiled jsonb;
+    expr jsonb;
+    expiry timestamptz;
+    new_id bigint;
+    name text;
+    spec text;
+    value jsonb;
+begin
+    if jsonb_typeof(event) is distinct from 'object' then
+        raise exception 'an event is an object {"type", "key", "audience", "data"}, not %', coalesce(jsonb_typeof(event), 'null')
+            using errcode = 'EN002';
+    end if;
+    select k into name from jsonb_object_keys(event) k
+    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency') limit 1;
+    if name is not null then
+        raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency', name using errcode = 'EN002';
+    end if;
+    if jsonb_typeof(event->'key') is distinct from 'string' or char_length(event->>'key') not between 1 and 200 then
+        raise exception '"key" (the idempotency key) is a text of 1 to 200 characters, not %', coalesce(left(event->>'key', 40), 'null')
+            using errcode = 'EN002';
+    end if;
+    select * into kind from event_type t where t.name = event->>'type';
+    if not found then
+        raise exception 'event type "%" is not known; known are %', event->>'type', (select string_agg(t.name, ', ' order by t.name) from event_type t)
+            using errcode = 'EN002';
+    end if;
+
+    body := coalesce(event->'data', '{}');
+    if jsonb_typeof(body) <> 'object' then
+        raise exception '% "data" is an object, not %', kind.name, jsonb_typeof(body) using errcode = 'EN002';
+    end if;
+    select k into name from jsonb_object_keys(body) k where not kind.fields ? k limit 1;
+    if name is not null then
+        raise exception '% has no field "%"; it has %', kind.name, name, (select string_agg(k, ', ') from jsonb_object_keys(kind.fields) k)
+            using errcode = 'EN002';
+    end if;
+    for name, spec in select * from jsonb_each_text(kind.fields) loop
+        value := body->name;
+        if value is null or value = 'null'::jsonb then
+            if right(spec, 1) <> '?' then
+                raise exception '% lacks its field "%" (%)', kind.name, name, spec using errcode = 'EN002';
+            end if;
+        elsif not case rtrim(spec, '?')
+            when 'string' then jsonb_typeof(value) = 'string' and char_length(body->>name) <= 20000
+            when 'integer' then jsonb_typeof(value) = 'number' and (body->>name) ~ '^-?\d{1,18}$'
+            when 'boolean' then jsonb_typeof(value) = 'boolean'
+            when 'date' then jsonb_typeof(value) = 'string' and pg_input_is_valid(body->>name, 'date')
+                             and (body->>name) ~ '^\d{4}-\d\d-\d\d$'
+            when 'datetime' then jsonb_typeof(value) = 'string' and pg_input_is_valid(body->>name, 'timestamptz')
+                             and (body->>name) ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$'
+            else false end
+        then
+            raise exception '% field "%" is a %, not %', kind.name, name, rtrim(spec, '?'), left(value::text, 60) using errcode = 'EN002';
+        end if;
+    end loop;
+
+    if event ? 'urgency' and (event->>'urgency') not in ('urgent', 'normal', 'bulk') then
+        raise exception '"urgency" is urgent, normal or bulk, not %', event->'urgency' using errcode = 'EN002';
+    end if;
+    if event ? 'expires_at' then
+        if not pg_input_is_valid(event->>'expires_at', 'timestamptz') or (event->>'expires_at') !~ '^\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:?\d\d)$' then
+            raise exception '"expires_at" is an instant such as 2026-09-08T10:00:00+02:00, not %', event->'expires_at' using errcode = 'EN002';
+        end if;
+        expiry := (event->>'expires_at')::timestamptz;
+    else
+        expiry := at + kind.life;
+    end if;
+    expr := event->'audience';
+    if expr is null or expr = 'null'::jsonb then
+        if kind.natural_audience is null then
+            raise exception '% needs an "audience"', kind.name using errcode = 'EN002';
+        end if;
+        expr := kind.natural_audience;
+        compiled := audience_clauses(expr, body);
+    else
+        compiled := audience_clauses(expr, null);
+    end if;
+
+    insert into notification (idempotency_key, type, category, urgency, data, audience, clauses, published_at, expires_at)
+    values (event->>'key', kind.name, kind.category,
+            coalesce(array_position(array['urgent', 'normal', 'bulk'], event->>'urgency') - 1, kind.urgency),
+            body, expr, compiled, at, expiry)
+    on conflict (idempotency_key) do nothing
+    returning id into new_id;
+    if new_id is not null then
+        return jsonb_build_object('notification', new_id, 'created', true);
+    end if;
+    select id into new_id from notification where idempotency_key = event->>'key';
+    return jsonb_build_object('notification', new_id, 'created', false);
+end $$;
+
+-- ---------------------------------------------------------------- the relay
+
+-- Gives committed notifications their place in the feed: gapless, final, in one serial statement. A reader's cursor can
+-- therefore never skip a row that committed late. Returns how many were relayed.
+create function relay(most int) returns int
+language plpgsql volatile set search_path = ent_notify, pg_temp as $$
+declare
+    relayed int;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('ent_notify.relay', 0));
+    with fresh as materialized (
+        select n.id, n.clauses, row_number() over (order by n.id) as place
+        from notification n where n.feed_seq is null order by n.id limit most
+    ),
+    head as (
+        update feed set last_seq = last_seq + (select count(*) from fresh)
+        where exists (select from fresh)
+        returning last_seq - (select count(*) from fresh) as base
+    ),
+    placed as (
+        update notification n set feed_seq = head.base + fresh.place
+        from fresh, head where n.id = fresh.id
+        returning n.id, n.feed_seq, fresh.clauses
+    ),
+    terms as materialized (
+        select distinct p.id, p.feed_seq, c.place::smallint as clause, t.excluded,
+               (t.term->>0)::smallint as scope, (t.term->>1)::int as ref
+        from placed p
+        cross join lateral jsonb_array_elements(p.clauses) with ordinality c (clause, place)
+        cross join lateral (
+            select false as excluded, term from jsonb_array_elements(c.clause->'in') term
+            union all
+            select true, term from jsonb_array_elements(c.clause->'not') term
+        ) t
+    ),
+    stored as (
+        insert into audience (notification_id, clause, excluded, scope, ref, feed_seq)
+        select id, clause, excluded, scope, ref, feed_seq from terms
+    ),
+    sized as (
+        -- an upper estimate: classes and teaching groups are small, schools and "other" groups are not
+        select t.id, sum(case when t.scope = 0 then 1e9
+                              when t.scope in (1, 2) and g.kind in (4, 5) then 60 * t.scope
+                              when t.scope in (1, 2) then 1e9
+                              else 3 end) as people
+        from terms t left join people_group g on t.scope in (1, 2) and g.id = t.ref
+        where not t.excluded group by t.id
+    ),
+    opened as (
+        insert into campaign (notification_id, feed_seq, width)
+        select p.id, p.feed_seq, case when coalesce(s.people, 0) <= 1000 then null else 1000 end
+        from placed p left join sized s on s.id = p.id
+    )
+    select count(*) into relayed from placed;
+    if relayed > 0 then
+        perform pg_notify('ent_notify_feed', '');   -- one hint a batch; readers pull with their cursor
+    end if;
+    return relayed;
+end $$;
+
+-- ---------------------------------------------------------------- people of an audience
+
+-- Everybody a set of campaigns is for, once each, as the directory stands at `at`.
+create function audience_people(campaigns bigint[], at timestamptz) returns table (campaign_id bigint, person_id int)
+language sql stable as $$
+    with reached as materialized (
+        select a.notification_id as campaign_id, a.clause, a.excluded, p.person_id
+        from ent_notify.audience a
+        cross join lateral (
+            select p.id as person_id from ent_notify.person p
+            where a.scope = 0 and (a.ref = 0 or p.profile = a.ref)
+            union all
+            select m.person_id from ent_notify.membership m
+            where a.scope = 1 and m.group_id = a.ref and m.valid_from <= at and m.valid_until > at
+            union all
+            select g.guardian_id from ent_notify.membership m
+            join ent_notify.guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
+            where a.scope = 2 and m.group_id = a.ref and m.valid_from <= at and m.valid_until > at
+            union all
+            select a.ref where a.scope = 3
+            union all
+            select g.guardian_id from ent_notify.guardian_link g
+            where a.scope = 4 and g.pupil_id = a.ref and g.legal_level in (1, 2) and not g.restricted
+        ) p
+        where a.notification_id = any (campaigns)
+    )
+    select distinct r.campaign_id, r.person_id from reached r
+    where not r.excluded
+      and not exists (
+          select from reached x
+          where x.excluded and x.campaign_id = r.campaign_id and x.clause = r.clause and x.person_id = r.person_id
+      )
+$$;
+
+-- The audience keys under which somebody reads: (scope, ref), since when, until when, and through which child.
+create function reader_keys(reader int, at timestamptz)
+returns table (scope smallint, ref int, since timestamptz, until timestamptz, child int)
+language sql stable as $$
+    select 0::smallint, 0, '-infinity'::timestamptz, 'infinity'::timestamptz, null::int
+    union all
+    select 0::smallint, p.profile::int, '-infinity', 'infinity', null from ent_notify.person p where p.id = reader
+    union all
+    select 1::smallint, m.group_id, m.valid_from, m.valid_until, null from ent_notify.membership m
+    where m.person_id = reader and m.valid_from <= at
+    union all
+    select 2::smallint, m.group_id, m.valid_from, m.valid_until, g.pupil_id from ent_notify.guardian_link g
+    join ent_notify.membership m on m.person_id = g.pupil_id
+    where g.guardian_id = reader and g.legal_level in (1, 2) and not g.restricted and m.valid_from <= at
+    union all
+    select 3::smallint, reader, '-infinity', 'infinity', null
+    union all
+    select 4::smallint, g.pupil_id, '-infinity', 'infinity', g.pupil_id from ent_notify.guardian_link g
+    where g.guardian_id = reader and g.legal_level in (1, 2) and not g.restricted
+$$;
+
+-- Which of some people a campaign is for at this moment (the second look, just before sending), and because of which
+-- children. For a campaign to everyone the look at memberships is left out: being there is enough.
+create function still_addressed(campaign bigint, people int[], at timestamptz) returns table (person_id int, children int[])
+language sql stable as $$
+    with everyone as (
+        select a.ref from ent_notify.audience a
+        where a.notification_id = campaign and a.scope = 0 and not a.excluded
+          and not exists (select from ent_notify.audience x where x.notification_id = campaign and x.excluded)
+    ),
+    held as materialized (
+        select p.id as person_id, k.scope, k.ref, k.child
+        from unnest(people) p (id)
+        cross join lateral ent_notify.reader_keys(p.id, at) k
+        where not exists (select from everyone) and k.until > at
+    )
+    select p.id, null::int[] from ent_notify.person p
+    where p.id = any (people) and exists (select from everyone e where e.ref = 0 or e.ref = p.profile)
+    union all
+    select h.person_id, array_agg(distinct h.child) filter (where h.child is not null)
+    from ent_notify.audience a join held h on h.scope = a.scope and h.ref = a.ref
+    where a.notification_id = campaign and not a.excluded
+      and not exists (
+          select from ent_notify.audience x join held y on y.scope = x.scope and y.ref = x.ref
+          where x.notification_id = campaign and x.excluded and x.clause = a.clause and y.person_id = h.person_id
+      )
+    group by h.person_id
+$$;
+
+-- ---------------------------------------------------------------- lanes
+
+-- A device's provider and app have a lane from the moment that the first such device is registered.
+create function open_lanes() returns trigger
+language plpgsql set search_path = ent_notify, pg_temp as $$
+begin
+    insert into lane (name, channel, provider, app)
+    select distinct 'push:' || d.provider || ':' || d.app, 'push', d.provider, d.app from registered d
+    on conflict (name) do nothing;
+    return null;
+end $$;
+create trigger device_opens_lane after insert on device
+referencing new table as registered for each statement execute function open_lanes();
+
+-- ---------------------------------------------------------------- claiming
+
+-- Takes `sends` from a lane's GCRA bucket. The answer is a slot [starts_at, starts_at + sends / per_second): whoever
+-- holds it sends within it, or reserves again. starts_at is null when the lane is paused or its slot is further away
+-- than `horizon`; then `wait_until` says when to ask again.
+create function reserve(lane_wanted smallint, sends int, at timestamptz, horizon interval,
+                        out starts_at timestamptz, out per_second double precision, out wait_until timestamptz)
+language plpgsql volatile set search_path = ent_notify, pg_temp as $$
+declare
+    l lane;
+begin
+    select * into l from lane where id = lane_wanted for update;
+    per_second := l.per_second;
+    if l.paused_until > at then
+        wait_until := l.paused_until;
+    elsif l.per_second is null then
+        starts_at := at;
+    elsif greatest(l.tat, at) > at + horizon then
+        wait_until := l.tat - horizon;
+    else
+        starts_at := greatest(l.tat, at);
+        update lane set tat = starts_at + make_interval(secs => sends / l.per_second) where id = lane_wanted;
+    end if;
+end $$;
+
+-- Leases the next chunk of a lane: urgent first, then fair turns. No chunk: `id` is null and `wait_until` may say when
+-- to ask again. The fence grows with every claim; only its holder can settle.
+create function claim_chunk(lane_wanted smallint, worker text, at timestamptz, lease interval, horizon interval,
+                            out id bigint, out campaign_id bigint, out fence int, out size int, out start_cursor int,
+                            out is_retry boolean, out starts_at timestamptz, out per_second double precision,
+                            out wait_until timestamptz)
+language plpgsql volatile set search_path = ent_notify, pg_temp as $$
+declare
+    c chunk;
+    sends int;
+    slot record;
+begin
+    select * into c from chunk where lane_id = lane_wanted and state = 0
+    order by urgency, turn limit 1 for update skip locked;
+    if not found then
+        return;
+    end if;
+    is_retry := c.cursor >= c.size;
+    sends := c.size - c.cursor;
+    if is_retry then
+        select count(*) into sends from outcome o where o.chunk_id = c.id and o.state = 1 and o.retry_at <= at;
+    end if;
+    select * into slot from reserve(lane_wanted, sends, at, horizon);
+    wait_until := slot.wait_until;
+    if slot.starts_at is null then
+        return;
+    end if;
+    update chunk set state = 2, fence = c.fence + 1, leased_by = worker, due_at = greatest(at, slot.starts_at) + lease
+    where chunk.id = c.id;
+    update lane set turn = c.turn where lane.id = lane_wanted and turn < c.turn;
+    id := c.id; campaign_id := c.campaign_id; fence := c.fence + 1; size := c.size; start_cursor := c.cursor;
+    starts_at := slot.starts_at; per_second := slot.per_second;
+end $$;
+
+-- Settles one window of a leased chunk, in one statement's worth of work: moves the cursor, counts the successes,
+-- keeps what is not plain success, renews the lease. False, and nothing changed, for a fence that is no longer held.
+create function settle_window(chunk_settled bigint, fence_held int, new_cursor int, accepted_now int, retried_ok int[],
+                              targets int[], people int[], states smallint[], reasons text[], attempts smallint[],
+                              retries timestamptz[], at timestamptz, lease interval, release boolean) returns boolean
+language plpgsql volatile set search_path = ent_notify, pg_temp as $$
+declare
+    c chunk;
+    newly_suppressed int;
+    newly_failed int;
+    next_retry timestamptz;
+begin
+    select * into c from chunk where id = chunk_settled and fence = fence_held and state = 2 for update;
+    if not found then
+        return false;
+    end if;
+    if cardinality(targets) > 0 then
+        insert into outcome (chunk_id, target, campaign_id, person_id, state, reason, attempts, retry_at, at)
+        select c.id, o.target, c.campaign_id, o.person, o.state, o.reason, o.attempts, o.retry_at, settle_window.at
+        from unnest(targets, people, states, reasons, attempts, retries)
+            o (target, person, state, reason, attempts, retry_at)
+        on conflict (chunk_id, target) do update
+            set state = excluded.state, reason = excluded.reason, attempts = excluded.attempts,
+                retry_at = excluded.retry_at, at = excluded.at;
+    end if;
+    if cardinality(retried_ok) > 0 then
+        delete from outcome where chunk_id = c.id and target = any (retried_ok);
+    end if;
+    select count(*) filter (where s = 2), count(*) filter (where s = 3) into newly_suppressed, newly_failed from unnest(states) s;
+    if release and new_cursor >= c.size then
+        select min(retry_at) into next_retry from outcome where chunk_id = c.id and state = 1;
+    end if;
+    update chunk set
+        cursor = new_cursor,
+        accepted = c.accepted + accepted_now,
+        suppressed = c.suppressed + newly_suppressed,
+        failed = c.failed + newly_failed,
+        settled_at = settle_window.at,
+        leased_by = case when release then null else c.leased_by end,
+        state = case when not release then 2 when new_cursor < c.size then 0 when next_retry is null then 3 else 1 end,
+        due_at = case when not release then settle_window.at + lease else coalesce(next_retry, settle_window.at) end
+    where id = c.id;
+    return true;
+end $$;

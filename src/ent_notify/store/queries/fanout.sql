@@ -1,0 +1,258 @@
+-- name: relay$
+-- Give newly committed notifications their final place in the feed; answers how many.
+select ent_notify.relay(:most);
+
+-- name: unplanned
+-- Campaigns that wait for their plan, in feed order, with what the plan's policy needs.
+select c.notification_id as campaign_id, c.width
+from campaign c
+where c.planned_at is null
+order by c.feed_seq
+limit :most;
+
+-- name: zones
+-- Every time zone in which a school of the directory lives.
+select distinct timezone from school order by 1;
+
+-- name: plan$
+-- Plan campaigns in one pass: people, then one packed chunk per lane, bucket and end of pause; answers how many were planned.
+-- Two planners never plan one campaign twice: the campaign's row is locked, and the chunk's natural key is unique.
+with due as materialized (
+    select c.notification_id as id, n.category, n.urgency, c.width, t.channels
+    from campaign c
+    join notification n on n.id = c.notification_id
+    join event_type t on t.name = n.type
+    where c.notification_id = any (:campaigns) and c.planned_at is null
+    for update of c skip locked
+),
+pause as (
+    select * from unnest(:zones::text[], :holds::timestamptz[]) as z (timezone, held_until)
+),
+people as materialized (
+    select d.id as campaign_id, a.person_id, p.email, p.email_dropped_at,
+           case when d.width is null then -1 else a.person_id / d.width end as bucket,
+           case when d.urgency = 0 then '-infinity' else coalesce(z.held_until, :default_hold::timestamptz) end as held_until
+    from due d
+    join audience_people(array(select id from due), :now) a on a.campaign_id = d.id
+    join person p on p.id = a.person_id and p.hidden_at is null
+    left join pause z on z.timezone = p.timezone
+),
+optout as (
+    select f.person_id, f.category, f.channel from preference f where not f.enabled
+),
+piece as materialized (
+    select w.campaign_id, w.lane_id, -1 as bucket, '-infinity'::timestamptz as held_until, w.size, null::int[] as targets
+    from (
+        select e.campaign_id, l.id as lane_id, count(*)::int as size
+        from people e
+        join due d on d.id = e.campaign_id and 'web' = any (d.channels)
+        join lane l on l.name = 'web'
+        group by e.campaign_id, l.id
+    ) w
+    union all
+    select m.campaign_id, l.id, m.bucket, m.held_until, cardinality(m.targets), m.targets
+    from (
+        select e.campaign_id, e.bucket, e.held_until, array_agg(e.person_id order by e.person_id) as targets
+        from people e
+        join due d on d.id = e.campaign_id and 'email' = any (d.channels)
+        where e.email is not null and e.email_dropped_at is null
+          and not exists (select from optout o where o.person_id = e.person_id and o.category = d.category and o.channel = 'email')
+        group by e.campaign_id, e.bucket, e.held_until
+    ) m
+    join lane l on l.name = 'email'
+    union all
+    select m.campaign_id, m.lane_id, m.bucket, m.held_until, cardinality(m.targets), m.targets
+    from (
+        select e.campaign_id, l.id as lane_id, e.bucket, e.held_until, array_agg(v.id order by v.id) as targets
+        from people e
+        join due d on d.id = e.campaign_id and 'push' = any (d.channels)
+        join device v on v.person_id = e.person_id and v.dropped_at is null
+        join lane l on l.channel = 'push' and l.provider = v.provider and l.app = v.app
+        where not exists (select from optout o where o.person_id = e.person_id and o.category = d.category and o.channel = 'push')
+        group by e.campaign_id, l.id, e.bucket, e.held_until
+    ) m
+),
+packed as (
+    insert into chunk (campaign_id, lane_id, bucket, held_until, urgency, turn, size, targets,
+                       cursor, accepted, state, due_at, settled_at)
+    select p.campaign_id, p.lane_id, p.bucket, p.held_until, d.urgency,
+           l.turn + row_number() over (partition by p.campaign_id, p.lane_id order by p.held_until, p.bucket),
+           p.size, p.targets,
+           case when l.channel = 'web' then p.size else 0 end,
+           case when l.channel = 'web' then p.size else 0 end,
+           case when l.channel = 'web' then 3 when p.held_until > :now then 1 else 0 end,
+           greatest(p.held_until, :now),
+           case when l.channel = 'web' then :now end
+    from piece p join due d on d.id = p.campaign_id join lane l on l.id = p.lane_id
+    on conflict (campaign_id, lane_id, bucket, held_until) do nothing
+),
+planned as (
+    update campaign c set planned_at = :now from due d where c.notification_id = d.id returning c.notification_id
+)
+select count(*)::int from planned;
+
+-- name: promote$
+-- Make ready what is due: pauses and retries that ended, leases that ran out; answers how many.
+with due as (
+    select id from chunk where state in (1, 2) and due_at <= :now order by due_at limit :most for update skip locked
+),
+ready as (
+    update chunk c set state = 0, leased_by = null from due where c.id = due.id returning 1
+)
+select count(*)::int from ready;
+
+-- name: next_due$
+-- When the next waiting or leased chunk becomes due; null when none waits.
+select min(due_at) from chunk where state in (1, 2);
+
+-- name: lanes
+-- Every lane with its rate, its pause and whether it has ready chunks.
+select l.id, l.name, l.channel, l.provider, l.app, l.per_second, l.tat, l.paused_until, l.pause_reason,
+       exists (select from chunk c where c.lane_id = l.id and c.state = 0) as has_ready
+from lane l
+order by l.name;
+
+-- name: set_rate!
+-- Set a lane's rate in sends a second (null: no limit).
+update lane set per_second = :per_second where name = :name and per_second is distinct from :per_second;
+
+-- name: pause_lane!
+-- Let nothing be claimed from a lane before an instant; the later of two pauses holds.
+update lane set paused_until = :until, pause_reason = :reason where id = :lane_id and paused_until < :until;
+
+-- name: claim^
+-- Lease the next chunk of a lane together with its rate slot.
+select * from claim_chunk(:lane_id::smallint, :worker, :now, :lease, :horizon);
+
+-- name: reserve^
+-- Take a new rate slot for sends whose slot has passed.
+select * from reserve(:lane_id::smallint, :sends, :now, :horizon);
+
+-- name: campaign_content^
+-- What is rendered once for a campaign.
+select n.id, n.type, n.category, n.urgency, n.data, n.expires_at, n.published_at, n.feed_seq
+from notification n where n.id = :campaign_id;
+
+-- name: load_mail
+-- The next window of a mail chunk, each person with the reason why not to send, if there is one.
+with c as (
+    select ch.id, ch.campaign_id, ch.targets, n.category, n.expires_at, n.feed_seq
+    from chunk ch join notification n on n.id = ch.campaign_id where ch.id = :chunk_id
+),
+t as (
+    select u.target, 1 as attempt, u.place from c, unnest(c.targets[:first + 1 : :last]) with ordinality u (target, place)
+    where not :is_retry
+    union all
+    (select o.target, o.attempts + 1, row_number() over (order by o.target) from outcome o
+     where :is_retry and o.chunk_id = :chunk_id and o.state = 1 and o.retry_at <= :now
+     order by o.target limit :last - :first)
+),
+a as materialized (
+    select s.* from still_addressed((select campaign_id from c), array(select target from t), :now) s
+)
+select t.target, t.target as person_id, t.attempt, p.email as address, p.language, p.given_name, p.family_name,
+       (select array_agg(k.given_name order by k.given_name) from person k where k.id = any (a.children)) as children,
+       null::timestamptz as registered_at,
+       case when c.expires_at <= :now then 'expired'
+            when p.id is null then 'erased'
+            when p.hidden_at is not null then 'left'
+            when a.person_id is null then 'no_longer_addressed'
+            when p.email is null then 'no_address'
+            when p.email_dropped_at is not null then 'address_dropped'
+            when f.enabled is false then 'opted_out'
+            when r.watermark >= c.feed_seq or c.feed_seq = any (r.above) then 'read'
+       end as withheld
+from t cross join c
+left join person p on p.id = t.target
+left join a on a.person_id = t.target
+left join preference f on f.person_id = t.target and f.category = c.category and f.channel = 'email'
+left join reading r on r.person_id = t.target
+order by t.place;
+
+-- name: load_push
+-- The next window of a push chunk, each device with the reason why not to send, if there is one.
+with c as (
+    select ch.id, ch.campaign_id, ch.targets, n.category, n.expires_at, n.feed_seq
+    from chunk ch join notification n on n.id = ch.campaign_id where ch.id = :chunk_id
+),
+t as (
+    select u.target, 1 as attempt, u.place from c, unnest(c.targets[:first + 1 : :last]) with ordinality u (target, place)
+    where not :is_retry
+    union all
+    (select o.target, o.attempts + 1, row_number() over (order by o.target) from outcome o
+     where :is_retry and o.chunk_id = :chunk_id and o.state = 1 and o.retry_at <= :now
+     order by o.target limit :last - :first)
+),
+v as materialized (
+    select d.* from device d where d.id = any (array(select target from t))
+),
+a as materialized (
+    select s.person_id from still_addressed((select campaign_id from c), array(select distinct person_id from v), :now) s
+)
+select t.target, coalesce(v.person_id, 0) as person_id, t.attempt, v.token as address,
+       coalesce(v.language, p.language) as language, '' as given_name, '' as family_name, null::text[] as children,
+       v.registered_at,
+       case when c.expires_at <= :now then 'expired'
+            when v.id is null or p.id is null then 'erased'
+            when p.hidden_at is not null then 'left'
+            when v.dropped_at is not null then 'device_dropped'
+            when a.person_id is null then 'no_longer_addressed'
+            when f.enabled is false then 'opted_out'
+            when r.watermark >= c.feed_seq or c.feed_seq = any (r.above) then 'read'
+       end as withheld
+from t cross join c
+left join v on v.id = t.target
+left join person p on p.id = v.person_id
+left join a on a.person_id = v.person_id
+left join preference f on f.person_id = v.person_id and f.category = c.category and f.channel = 'push'
+left join reading r on r.person_id = v.person_id
+order by t.place;
+
+-- name: settle$
+-- Settle a window; false when the lease is no longer ours.
+select settle_window(:chunk_id, :fence, :cursor, :accepted, :retried_ok::int[], :targets::int[], :people::int[],
+                     :states::smallint[], :reasons::text[], :attempts::smallint[], :retries::timestamptz[],
+                     :now, :lease, :release);
+
+-- name: drop_devices!
+-- Take devices out of use, with the reason; only bindings registered before the provider's word.
+update device set dropped_at = :now, drop_reason = d.reason
+from unnest(:devices::int[], :reasons::text[]) d (id, reason)
+where device.id = d.id and device.dropped_at is null;
+
+-- name: drop_addresses!
+-- Take mail addresses out of use, with the reason; a new address clears it.
+update person set email_dropped_at = :now, email_drop_reason = d.reason
+from unnest(:people::int[], :addresses::text[], :reasons::text[]) d (id, address, reason)
+where person.id = d.id and person.email = d.address and person.email_dropped_at is null;
+
+-- name: ledgers
+-- The account of campaigns, newest first: chunk rows summed, exceptions by reason from the sparse table.
+with c as (
+    select n.id, n.type, n.published_at, k.planned_at
+    from campaign k join notification n on n.id = k.notification_id
+    where (:campaign_id::bigint is null or n.id = :campaign_id)
+    order by n.id desc limit :most
+),
+sums as (
+    select c.id, l.channel, l.provider, sum(h.size) as planned, sum(h.accepted) as accepted,
+           sum(h.size - h.accepted - h.suppressed - h.failed) filter (where h.held_until > :now) as held,
+           sum(h.size - h.accepted - h.suppressed - h.failed) filter (where h.held_until <= :now) as pending
+    from c join chunk h on h.campaign_id = c.id join lane l on l.id = h.lane_id
+    group by c.id, l.channel, l.provider
+),
+reasons as (
+    select c.id, l.channel, l.provider, o.state, o.reason, count(*) as n
+    from c join outcome o on o.campaign_id = c.id and o.state in (2, 3)
+    join chunk h on h.id = o.chunk_id join lane l on l.id = h.lane_id
+    group by c.id, l.channel, l.provider, o.state, o.reason
+)
+select c.id, c.type, c.published_at, c.planned_at, s.channel, s.provider,
+       coalesce(s.planned, 0)::bigint as planned, coalesce(s.accepted, 0)::bigint as accepted,
+       coalesce(s.held, 0)::bigint as held, coalesce(s.pending, 0)::bigint as pending,
+       (select coalesce(jsonb_object_agg(r.reason, r.n), '{}') from reasons r
+        where r.id = c.id and r.channel = s.channel and r.provider = s.provider and r.state = 2) as suppressed,
+       (select coalesce(jsonb_object_agg(r.reason, r.n), '{}') from reasons r
+        where r.id = c.id and r.channel = s.channel and r.provider = s.provider and r.state = 3) as failed
+from c left join sums s on s.id = c.id
+order by c.id desc, s.channel, s.provider;
