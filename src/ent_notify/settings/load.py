@@ -302,7 +302,7 @@ def _nearest(name: str, *, as_variable: bool = False) -> str:
     generic = name
     if len(parts) > 2 and any(row.name.startswith(f"{parts[0]}.NAME.") for row in setting_rows()):
         generic = ".".join([parts[0], "NAME", *parts[2:]])
-    known = [row.name for row in setting_rows()] if len(parts) > 1 else list(Settings.model_fields)
+    known = [row.name for row in setting_rows()] + ([] if as_variable else list(Settings.model_fields))
     near = difflib.get_close_matches(generic, known, n=1, cutoff=0.6)
     if not near:
         return ""
