@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from ent_notify.model.delivery import MailContent, Outgoing, Verdict, WakeUp
+from ent_notify.model.fanout import (
+    CampaignContent,
+    Claim,
+    DroppedTarget,
+    Lane,
+    NothingToClaim,
+    Settlement,
+    Target,
+)
 from ent_notify.model.feed import FeedHint, FeedItem, Key
+from ent_notify.policy.rate import Slot
 
 
 @runtime_checkable
@@ -79,4 +89,70 @@ class FeedPort(Protocol):
 
     def hints(self) -> AbstractAsyncContextManager[AsyncIterator[FeedHint]]:
         """Hints for as long as the context is open; the iterator ends or raises when the source is lost."""
+        ...
+
+
+class FanoutStore(Protocol):
+    """The fan-out's state: every method is one transaction, and takes ``now``."""
+
+    async def relay(self, most: int) -> int:
+        """Give up to ``most`` committed notifications their place in the feed; answers how many."""
+        ...
+
+    async def unplanned(self, most: int) -> list[tuple[int, bool]]:
+        """Campaigns that wait for their plan, oldest first: (id, whether it may be large)."""
+        ...
+
+    async def zones(self) -> list[str]:
+        """Every time zone in which a school lives."""
+        ...
+
+    async def plan(
+        self, campaigns: Sequence[int], holds: Mapping[str, datetime], default_hold: datetime, now: datetime
+    ) -> int:
+        """Plan campaigns into chunks; ``holds`` gives each zone the end of its pause (a long-past instant: none)."""
+        ...
+
+    async def promote(self, now: datetime, most: int) -> int:
+        """Make ready what is due: pauses and retries that ended, leases that ran out."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """When the next waiting or leased chunk becomes due."""
+        ...
+
+    async def lanes(self) -> list[Lane]:
+        """Every lane."""
+        ...
+
+    async def pause_lane(self, lane: int, until: datetime, reason: str) -> None:
+        """Let nothing be claimed from a lane before ``until``."""
+        ...
+
+    async def claim(
+        self, lane: int, worker: str, now: datetime, lease: timedelta, horizon: timedelta
+    ) -> tuple[Claim, Slot] | NothingToClaim:
+        """Lease the next chunk of a lane with a rate slot."""
+        ...
+
+    async def reserve(
+        self, lane: int, sends: int, now: datetime, horizon: timedelta
+    ) -> Slot | NothingToClaim:
+        """Take a new rate slot for sends whose slot has passed or was too small."""
+        ...
+
+    async def content(self, campaign: int) -> CampaignContent:
+        """What is rendered once for a campaign."""
+        ...
+
+    async def load(self, claim: Claim, channel: str, first: int, last: int, now: datetime) -> list[Target]:
+        """The targets of positions [first, last) of a chunk (of a retry: the next due), each looked at anew."""
+        ...
+
+    async def settle(self, claim: Claim, settlement: Settlement, now: datetime, lease: timedelta) -> bool:
+        """Store what became of a window; False when the lease is no longer ours, and then nothing was changed."""
+        ...
+
+    async def drop(self, channel: str, dropped: Sequence[DroppedTarget], now: datetime) -> None:
+        """Take devices or addresses out of use."""
         ...

@@ -386,11 +386,12 @@ referencing new table as registered for each statement execute function open_lan
 
 -- ---------------------------------------------------------------- claiming
 
--- Takes `sends` from a lane's GCRA bucket. The answer is a slot [starts_at, starts_at + sends / per_second): whoever
--- holds it sends within it, or reserves again. starts_at is null when the lane is paused or its slot is further away
--- than `horizon`; then `wait_until` says when to ask again.
-create function reserve(lane_wanted smallint, sends int, at timestamptz, horizon interval,
-                        out starts_at timestamptz, out per_second double precision, out wait_until timestamptz)
+-- Takes sends from a lane's GCRA bucket: up to `wanted`, and no more than fit into `slot`. The answer is a slot
+-- [starts_at, starts_at + slot_sends / per_second): whoever holds it sends within it, or reserves again. starts_at is
+-- null when the lane is paused or its slot is further away than `horizon`; `wait_until` then says when to ask again.
+create function reserve(lane_wanted smallint, wanted int, at timestamptz, horizon interval, slot interval,
+                        out starts_at timestamptz, out slot_sends int, out per_second double precision,
+                        out wait_until timestamptz)
 language plpgsql volatile set search_path = ent_notify, pg_temp as $$
 declare
     l lane;
@@ -401,25 +402,27 @@ begin
         wait_until := l.paused_until;
     elsif l.per_second is null then
         starts_at := at;
+        slot_sends := wanted;
     elsif greatest(l.tat, at) > at + horizon then
         wait_until := l.tat - horizon;
     else
         starts_at := greatest(l.tat, at);
-        update lane set tat = starts_at + make_interval(secs => sends / l.per_second) where id = lane_wanted;
+        slot_sends := greatest(1, least(wanted, floor(l.per_second * extract(epoch from slot))::int));
+        update lane set tat = starts_at + make_interval(secs => slot_sends / l.per_second) where id = lane_wanted;
     end if;
 end $$;
 
 -- Leases the next chunk of a lane: urgent first, then fair turns. No chunk: `id` is null and `wait_until` may say when
 -- to ask again. The fence grows with every claim; only its holder can settle.
 create function claim_chunk(lane_wanted smallint, worker text, at timestamptz, lease interval, horizon interval,
-                            out id bigint, out campaign_id bigint, out fence int, out size int, out start_cursor int,
-                            out is_retry boolean, out starts_at timestamptz, out per_second double precision,
-                            out wait_until timestamptz)
+                            slot interval, out id bigint, out campaign_id bigint, out fence int, out size int, out start_cursor int,
+                            out is_retry boolean, out starts_at timestamptz, out slot_sends int,
+                            out per_second double precision, out wait_until timestamptz)
 language plpgsql volatile set search_path = ent_notify, pg_temp as $$
 declare
     c chunk;
     sends int;
-    slot record;
+    taken record;
 begin
     select * into c from chunk where lane_id = lane_wanted and state = 0
     order by urgency, turn limit 1 for update skip locked;
@@ -431,16 +434,16 @@ begin
     if is_retry then
         select count(*) into sends from outcome o where o.chunk_id = c.id and o.state = 1 and o.retry_at <= at;
     end if;
-    select * into slot from reserve(lane_wanted, sends, at, horizon);
-    wait_until := slot.wait_until;
-    if slot.starts_at is null then
+    select * into taken from reserve(lane_wanted, sends, at, horizon, slot);
+    wait_until := taken.wait_until;
+    if taken.starts_at is null then
         return;
     end if;
-    update chunk set state = 2, fence = c.fence + 1, leased_by = worker, due_at = greatest(at, slot.starts_at) + lease
+    update chunk set state = 2, fence = c.fence + 1, leased_by = worker, due_at = greatest(at, taken.starts_at) + lease
     where chunk.id = c.id;
     update lane set turn = c.turn where lane.id = lane_wanted and turn < c.turn;
     id := c.id; campaign_id := c.campaign_id; fence := c.fence + 1; size := c.size; start_cursor := c.cursor;
-    starts_at := slot.starts_at; per_second := slot.per_second;
+    starts_at := taken.starts_at; slot_sends := taken.slot_sends; per_second := taken.per_second;
 end $$;
 
 -- Settles one window of a leased chunk, in one statement's worth of work: moves the cursor, counts the successes,

@@ -122,11 +122,11 @@ update lane set paused_until = :until, pause_reason = :reason where id = :lane_i
 
 -- name: claim^
 -- Lease the next chunk of a lane together with its rate slot.
-select * from claim_chunk(:lane_id::smallint, :worker, :now, :lease, :horizon);
+select * from claim_chunk(:lane_id::smallint, :worker, :now, :lease, :horizon, :slot);
 
 -- name: reserve^
 -- Take a new rate slot for sends whose slot has passed.
-select * from reserve(:lane_id::smallint, :sends, :now, :horizon);
+select * from reserve(:lane_id::smallint, :sends, :now, :horizon, :slot);
 
 -- name: campaign_content^
 -- What is rendered once for a campaign.

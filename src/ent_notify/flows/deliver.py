@@ -1,0 +1,243 @@
+"""Delivering one leased chunk: look again, render, send at the lane's pace, settle window by window.
+
+A window is the unit of the crash bound: a worker that is killed repeats at most what it sent of one window per chunk
+it held, and the repeats carry the same ids.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import trio
+
+from ent_notify.errors import ChannelDown
+from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
+from ent_notify.model.fanout import (
+    CampaignContent,
+    Claim,
+    DroppedTarget,
+    Lane,
+    NothingToClaim,
+    OutcomeRow,
+    Settlement,
+    Target,
+)
+from ent_notify.policy.rate import Pace, Slot
+from ent_notify.policy.retry import OutcomeState, backoff, settle
+from ent_notify.ports import Clock, FanoutStore
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryBounds:
+    """Bounds of delivering. ``window`` is the published bound of repeats after a crash, per chunk held."""
+
+    window: int = 200
+    lease: timedelta = timedelta(seconds=60)
+    horizon: timedelta = timedelta(seconds=5)
+
+
+class Sender(Protocol):
+    """A channel bound to one campaign: it knows the texts and needs only the recipients."""
+
+    async def __call__(self, batch: Sequence[Outgoing]) -> list[Verdict]:
+        """One verdict for each recipient, in order; ChannelDown when nothing could be sent at all."""
+        ...
+
+
+class Outbox(Protocol):
+    """Where a lane leads: makes a Sender for a campaign and turns targets into what the channel needs."""
+
+    def sender(self, content: CampaignContent) -> Sender:
+        """The campaign's texts rendered once, bound to the channel."""
+        ...
+
+    def outgoing(self, content: CampaignContent, target: Target) -> Outgoing:
+        """One recipient's delivery, with its deterministic id."""
+        ...
+
+
+@dataclass(slots=True)
+class Deliverer:
+    """Everything that delivering a chunk of one lane needs. ``randomness`` gives floats in [0, 1) for jitter."""
+
+    store: FanoutStore
+    lane: Lane
+    outbox: Outbox
+    clock: Clock
+    randomness: Callable[[], float]
+    bounds: DeliveryBounds
+    observe: Callable[[str, Sequence[Verdict]], None] = lambda _lane, _verdicts: None
+
+    async def deliver(self, claim: Claim, slot: Slot) -> bool:
+        """Deliver a chunk to its end; False when the lease was lost or the channel is down."""
+        content = await self.store.content(claim.campaign)
+        send = self.outbox.sender(content)
+        pace = Pace(slot)
+        cursor = claim.cursor
+        while claim.is_retry or cursor < claim.size:
+            width = self._window(pace)
+            last = cursor + width if claim.is_retry else min(cursor + width, claim.size)
+            targets = await self.store.load(claim, self.lane.channel, cursor, last, self.clock.now())
+            if not targets:
+                break
+            sendable = [t for t in targets if t.withheld is None]
+            batch = [self.outbox.outgoing(content, t) for t in sendable]
+            try:
+                async with self._heartbeat(claim, cursor):
+                    verdicts, pace = await self._send(send, batch, pace)
+            except ChannelDown as down:
+                await self._stand_back(claim, cursor, down)
+                return False
+            self.observe(self.lane.name, verdicts)
+            if not claim.is_retry:
+                cursor = last
+            is_last = len(targets) < width if claim.is_retry else cursor >= claim.size
+            settlement = self._settlement(cursor, targets, sendable, verdicts, content, claim, is_last)
+            now = self.clock.now()
+            if not await self.store.settle(claim, settlement, now, self.bounds.lease):
+                return False
+            await self._react(sendable, verdicts, now)
+            if is_last:
+                return True
+        return await self.store.settle(claim, Settlement(cursor, release=True), self.clock.now(), self.bounds.lease)
+
+    @asynccontextmanager
+    async def _heartbeat(self, claim: Claim, cursor: int) -> AsyncIterator[None]:
+        """Renew the lease while a window is under way. A lost lease shows when the window is settled."""
+
+        async def beat() -> None:
+            while True:
+                await self.clock.sleep(self.bounds.lease.total_seconds() / 3)
+                await self.store.settle(claim, Settlement(cursor), self.clock.now(), self.bounds.lease)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beat)
+            yield
+            nursery.cancel_scope.cancel()
+
+    def _window(self, pace: Pace) -> int:
+        rate = pace.slot.per_second
+        if rate is None:
+            return self.bounds.window
+        # a window must be settled well within its lease, however slow the lane is
+        return max(1, min(self.bounds.window, math.floor(rate * self.bounds.lease.total_seconds() / 4)))
+
+    async def _send(self, send: Sender, batch: Sequence[Outgoing], pace: Pace) -> tuple[list[Verdict], Pace]:
+        """Send a window at the lane's pace; the groups' answers are awaited side by side."""
+        if not batch:
+            return [], pace
+        answers: dict[int, list[Verdict]] = {}
+        down: list[ChannelDown] = []
+
+        async def send_group(first: int, group: Sequence[Outgoing]) -> None:
+            try:
+                answers[first] = await send(group)
+            except ChannelDown as error:
+                down.append(error)
+                answers[first] = [Verdict(VerdictKind.PAUSE_CHANNEL, error.reason, error.retry_after)] * len(group)
+
+        sent = 0
+        async with trio.open_nursery() as nursery:
+            while sent < len(batch) and not down:
+                pace = await self._permit(pace, len(batch) - sent)
+                size = pace.group(len(batch) - sent)
+                due_at = pace.due_at(size)
+                now = self.clock.now()
+                if due_at > now:
+                    await self.clock.sleep((due_at - now).total_seconds())
+                    now = self.clock.now()
+                if pace.is_over(now):
+                    continue
+                nursery.start_soon(send_group, sent, batch[sent : sent + size])
+                pace = pace.after(size, now)
+                sent += size
+        verdicts = [verdict for first in sorted(answers) for verdict in answers[first]]
+        if down and all(v.kind is VerdictKind.PAUSE_CHANNEL for v in verdicts):
+            raise down[0]
+        missing = len(batch) - len(verdicts)
+        if missing:
+            reason, after = (down[0].reason, down[0].retry_after) if down else ("not_sent", None)
+            verdicts += [Verdict(VerdictKind.PAUSE_CHANNEL, reason, after)] * missing
+        return verdicts, pace
+
+    async def _permit(self, pace: Pace, wanted: int) -> Pace:
+        """The same pace while its slot lasts, else the pace of a newly reserved one."""
+        while pace.is_over(self.clock.now()):
+            answer = await self.store.reserve(self.lane.id, wanted, self.clock.now(), self.bounds.horizon)
+            if isinstance(answer, NothingToClaim):
+                now = self.clock.now()
+                until = answer.wait_until or now + self.bounds.horizon
+                if until - now > self.bounds.lease / 2:
+                    raise ChannelDown(self.lane.name, "paused", (until - now).total_seconds())
+                await self.clock.sleep((until - now).total_seconds())
+            else:
+                pace = Pace(answer)
+        return pace
+
+    def _settlement(
+        self,
+        cursor: int,
+        targets: Sequence[Target],
+        sendable: Sequence[Target],
+        verdicts: Sequence[Verdict],
+        content: CampaignContent,
+        claim: Claim,
+        release: bool,
+    ) -> Settlement:
+        now = self.clock.now()
+        outcomes = [
+            OutcomeRow(t.target, t.person, OutcomeState.SUPPRESSED, t.withheld, t.attempt, None)
+            for t in targets
+            if t.withheld is not None
+        ]
+        accepted = 0
+        retried_ok: list[int] = []
+        for target, verdict in zip(sendable, verdicts, strict=True):
+            outcome = settle(
+                verdict,
+                attempt=target.attempt,
+                now=now,
+                expires_at=content.expires_at,
+                fraction=self.randomness(),
+            )
+            if outcome is None:
+                accepted += 1
+                if claim.is_retry:
+                    retried_ok.append(target.target)
+            else:
+                outcomes.append(
+                    OutcomeRow(
+                        target.target, target.person, outcome.state, outcome.reason, outcome.attempts, outcome.retry_at
+                    )
+                )
+        return Settlement(cursor, accepted, tuple(retried_ok), tuple(outcomes), release)
+
+    async def _react(self, sendable: Sequence[Target], verdicts: Sequence[Verdict], now: datetime) -> None:
+        """What verdicts mean beyond their own delivery: targets to drop, a lane to pause."""
+        dropped = [
+            DroppedTarget(t.target, t.address or "", v.reason)
+            for t, v in zip(sendable, verdicts, strict=True)
+            if v.kind is VerdictKind.DROP_TARGET or v.quarantine
+        ]
+        if dropped:
+            await self.store.drop(self.lane.channel, dropped, now)
+        pauses = [v for v in verdicts if v.kind is VerdictKind.PAUSE_CHANNEL]
+        if pauses:
+            longest = max((v.retry_after for v in pauses if v.retry_after is not None), default=60.0)
+            await self.store.pause_lane(self.lane.id, now + timedelta(seconds=longest), pauses[0].reason)
+
+    async def _stand_back(self, claim: Claim, cursor: int, down: ChannelDown) -> None:
+        """Nothing was sent: give the chunk back as it is, and let the lane rest."""
+        now = self.clock.now()
+        rest = down.retry_after if down.retry_after is not None else backoff(1, self.randomness()).total_seconds()
+        await self.store.pause_lane(self.lane.id, now + timedelta(seconds=rest), down.reason)
+        await self.store.settle(claim, Settlement(cursor=cursor, release=True), now, self.bounds.lease)
+
+
+Outboxes = Mapping[str, Outbox]
+"""Outbox by lane name; a lane without one is left to other workers."""

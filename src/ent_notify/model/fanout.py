@@ -1,0 +1,126 @@
+"""Values of the fan-out: lanes, claims, targets, what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What publishing answered: the notification, and whether this call created it (False: same key before)."""
+
+    notification: int
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One way out with one rate: ``web``, ``email``, ``push:apns:APP``, ``push:fcm:APP``."""
+
+    id: int
+    name: str
+    channel: str
+    provider: str
+    app: str
+    per_second: float | None
+    tat: datetime
+    paused_until: datetime
+    pause_reason: str | None
+    has_ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A leased chunk. ``fence`` must still be the chunk's own when a window of it is settled."""
+
+    chunk: int
+    campaign: int
+    lane: int
+    fence: int
+    size: int
+    cursor: int
+    is_retry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NothingToClaim:
+    """No chunk now; ``wait_until`` says when a rate or a pause allows one, or None when none is ready."""
+
+    wait_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One delivery of a window, as the database knows it at this moment. ``withheld`` says why not to send it."""
+
+    target: int
+    person: int
+    attempt: int
+    address: str | None
+    language: str
+    name: str
+    children: tuple[str, ...]
+    registered_at: datetime | None
+    withheld: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignContent:
+    """What is rendered once for a campaign."""
+
+    notification: int
+    type: str
+    category: str
+    urgency: int
+    data: Mapping[str, Any]
+    published_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """One exception to be stored: a retry, a suppression or a failure."""
+
+    target: int
+    person: int
+    state: int
+    reason: str
+    attempts: int
+    retry_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of one window. ``cursor`` is the chunk's new one; ``release`` gives the lease back."""
+
+    cursor: int
+    accepted: int = 0
+    retried_ok: tuple[int, ...] = ()
+    outcomes: tuple[OutcomeRow, ...] = ()
+    release: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLedger:
+    """One channel's part of a campaign's account, in deliveries."""
+
+    channel: str
+    provider: str
+    planned: int
+    accepted: int
+    held: int
+    pending: int
+    suppressed: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedTarget:
+    """A provider's word that a device or an address is gone: a proposal, and reversible."""
+
+    target: int
+    address: str
+    reason: str

@@ -1,0 +1,189 @@
+"""The fan-out's state in PostgreSQL: the FanoutStore port, one named query a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from ent_notify.errors import NotFound
+from ent_notify.model.fanout import (
+    CampaignContent,
+    Claim,
+    DroppedTarget,
+    Lane,
+    NothingToClaim,
+    Settlement,
+    Target,
+)
+from ent_notify.policy.rate import SLOT_SECONDS, Slot
+from ent_notify.store.database import Database
+
+_SLOT = timedelta(seconds=SLOT_SECONDS)
+AT_ONCE = datetime.min.replace(tzinfo=UTC)
+"""How a hold that does not exist is written: PostgreSQL's -infinity."""
+
+
+class PostgresFanout:
+    """FanoutStore on PostgreSQL."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def relay(self, most: int) -> int:
+        """See FanoutStore."""
+        return int(await self._db.fetchval("fanout.relay", most=most))
+
+    async def unplanned(self, most: int) -> list[tuple[int, bool]]:
+        """See FanoutStore."""
+        rows = await self._db.fetch("fanout.unplanned", most=most)
+        return [(row["campaign_id"], row["width"] is not None) for row in rows]
+
+    async def zones(self) -> list[str]:
+        """See FanoutStore."""
+        return [row["timezone"] for row in await self._db.fetch("fanout.zones")]
+
+    async def plan(
+        self, campaigns: Sequence[int], holds: Mapping[str, datetime], default_hold: datetime, now: datetime
+    ) -> int:
+        """See FanoutStore."""
+        return int(
+            await self._db.fetchval(
+                "fanout.plan",
+                campaigns=list(campaigns),
+                zones=list(holds),
+                holds=list(holds.values()),
+                default_hold=default_hold,
+                now=now,
+            )
+        )
+
+    async def promote(self, now: datetime, most: int) -> int:
+        """See FanoutStore."""
+        return int(await self._db.fetchval("fanout.promote", now=now, most=most))
+
+    async def next_due(self) -> datetime | None:
+        """See FanoutStore."""
+        due: datetime | None = await self._db.fetchval("fanout.next_due")
+        return due
+
+    async def lanes(self) -> list[Lane]:
+        """See FanoutStore."""
+        return [Lane(**row) for row in await self._db.fetch("fanout.lanes")]
+
+    async def set_rate(self, name: str, per_second: float | None) -> None:
+        """Set a lane's rate in sends a second; None: no limit."""
+        await self._db.execute("fanout.set_rate", name=name, per_second=per_second)
+
+    async def pause_lane(self, lane: int, until: datetime, reason: str) -> None:
+        """See FanoutStore."""
+        await self._db.execute("fanout.pause_lane", lane_id=lane, until=until, reason=reason)
+
+    async def claim(
+        self, lane: int, worker: str, now: datetime, lease: timedelta, horizon: timedelta
+    ) -> tuple[Claim, Slot] | NothingToClaim:
+        """See FanoutStore."""
+        row = await self._db.fetchrow(
+            "fanout.claim", lane_id=lane, worker=worker, now=now, lease=lease, horizon=horizon, slot=_SLOT
+        )
+        if row is None or row["id"] is None:
+            return NothingToClaim(None if row is None else row["wait_until"])
+        claim = Claim(
+            chunk=row["id"],
+            campaign=row["campaign_id"],
+            lane=lane,
+            fence=row["fence"],
+            size=row["size"],
+            cursor=row["start_cursor"],
+            is_retry=row["is_retry"],
+        )
+        return claim, Slot(row["starts_at"], row["slot_sends"], row["per_second"])
+
+    async def reserve(self, lane: int, sends: int, now: datetime, horizon: timedelta) -> Slot | NothingToClaim:
+        """See FanoutStore."""
+        row = await self._db.fetchrow(
+            "fanout.reserve", lane_id=lane, sends=sends, now=now, horizon=horizon, slot=_SLOT
+        )
+        if row is None or row["starts_at"] is None:
+            return NothingToClaim(None if row is None else row["wait_until"])
+        return Slot(row["starts_at"], row["slot_sends"], row["per_second"])
+
+    async def content(self, campaign: int) -> CampaignContent:
+        """See FanoutStore. Raises NotFound when the notification is gone."""
+        row = await self._db.fetchrow("fanout.campaign_content", campaign_id=campaign)
+        if row is None:
+            raise NotFound(f"there is no campaign {campaign}")
+        return CampaignContent(
+            notification=row["id"],
+            type=row["type"],
+            category=row["category"],
+            urgency=row["urgency"],
+            data=row["data"],
+            published_at=row["published_at"],
+            expires_at=row["expires_at"],
+        )
+
+    async def load(self, claim: Claim, channel: str, first: int, last: int, now: datetime) -> list[Target]:
+        """See FanoutStore."""
+        rows = await self._db.fetch(
+            "fanout.load_mail" if channel == "email" else "fanout.load_push",
+            chunk_id=claim.chunk,
+            is_retry=claim.is_retry,
+            first=first,
+            last=last,
+            now=now,
+        )
+        return [
+            Target(
+                target=row["target"],
+                person=row["person_id"],
+                attempt=row["attempt"],
+                address=row["address"],
+                language=row["language"] or "fr",
+                name=f"{row['given_name'] or ''} {row['family_name'] or ''}".strip(),
+                children=tuple(row["children"] or ()),
+                registered_at=row["registered_at"],
+                withheld=row["withheld"],
+            )
+            for row in rows
+        ]
+
+    async def settle(self, claim: Claim, settlement: Settlement, now: datetime, lease: timedelta) -> bool:
+        """See FanoutStore."""
+        outcomes = settlement.outcomes
+        return bool(
+            await self._db.fetchval(
+                "fanout.settle",
+                chunk_id=claim.chunk,
+                fence=claim.fence,
+                cursor=settlement.cursor,
+                accepted=settlement.accepted,
+                retried_ok=list(settlement.retried_ok),
+                targets=[o.target for o in outcomes],
+                people=[o.person for o in outcomes],
+                states=[int(o.state) for o in outcomes],
+                reasons=[o.reason for o in outcomes],
+                attempts=[o.attempts for o in outcomes],
+                retries=[o.retry_at for o in outcomes],
+                now=now,
+                lease=lease,
+                release=settlement.release,
+            )
+        )
+
+    async def drop(self, channel: str, dropped: Sequence[DroppedTarget], now: datetime) -> None:
+        """See FanoutStore."""
+        if channel == "email":
+            await self._db.execute(
+                "fanout.drop_addresses",
+                people=[d.target for d in dropped],
+                addresses=[d.address for d in dropped],
+                reasons=[d.reason for d in dropped],
+                now=now,
+            )
+        else:
+            await self._db.execute(
+                "fanout.drop_devices",
+                devices=[d.target for d in dropped],
+                reasons=[d.reason for d in dropped],
+                now=now,
+            )
