@@ -1,0 +1,19 @@
+"""What an operator sees of a running engine: logs without personal data, and metrics with bounded labels."""
+
+from ent_notify.observe.errors import describe_error
+from ent_notify.observe.fields import FIELDS, pseudonym, use_pseudonym_key
+from ent_notify.observe.logs import Logger, configure_logging, get_logger, log_statistics
+from ent_notify.observe.metrics import Metrics, serve_metrics
+
+__all__ = [
+    "FIELDS",
+    "Logger",
+    "Metrics",
+    "configure_logging",
+    "describe_error",
+    "get_logger",
+    "log_statistics",
+    "pseudonym",
+    "serve_metrics",
+    "use_pseudonym_key",
+]

@@ -1,0 +1,201 @@
+"""Prometheus metrics: one object, its own registry, labels from closed lists.
+
+A label never holds an id, a name or an address: a value outside its list becomes ``other``. So the number of series is
+bounded by the code, whatever happens to people, schools or campaigns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Counting
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ent_notify.model.delivery import Channel, Urgency, Verdict, VerdictKind
+from ent_notify.model.people import Provider
+from ent_notify.observe.logs import log_statistics
+from ent_notify.observe.reasons import OTHER, known_reason
+
+_CHANNELS = frozenset(channel.value for channel in Channel)
+_PROVIDERS = frozenset({provider.value for provider in Provider} | {"smtp", ""})
+_VERDICTS = frozenset(kind.value for kind in VerdictKind)
+_FRAME_KINDS = frozenset({"notification", "message", "state", "heartbeat", "resync"})
+_CLOSINGS = frozenset({"gone", "slow", "drained", "revoked", "refused", "error"})
+_RECORDS = frozenset({"school", "group", "person", "membership", "guardian_link"})
+_IMPORT_OUTCOMES = frozenset({"added", "changed", "unchanged", "removed", "rejected"})
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+
+
+def _among(words: frozenset[str], word: str) -> str:
+    return word if word in words else OTHER
+
+
+class _LogCollector(Collector):
+    """What the log's allow-list kept out."""
+
+    def collect(self) -> Iterator[Metric]:
+        for name, value in log_statistics().items():
+            yield CounterMetricFamily(f"ent_notify_log_{name}", f"Logs: {name.replace('_', ' ')}.", value=value)
+
+
+class Metrics:
+    """The metrics of one engine or gateway. Methods take what happened; nothing here blocks or fails."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_LogCollector())
+        lane = ("channel", "provider")
+
+        def counter(name: str, about: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"ent_notify_{name}", about, labels, registry=self.registry)
+
+        def gauge(name: str, about: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(f"ent_notify_{name}", about, labels, registry=self.registry)
+
+        def histogram(name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"ent_notify_{name}", about, labels, registry=self.registry, buckets=buckets)
+
+        self._published = counter("published", "Events published, by outcome.", ("urgency", "outcome"))
+        self._relayed = counter("relayed", "Notifications given their place in the feed.")
+        self._planned = counter("planned_campaigns", "Campaigns planned.")
+        self._plan_seconds = histogram("plan_seconds", "Time to plan one batch of campaigns.", (), _SLOW)
+        self._chunks = counter("claimed_chunks", "Chunks claimed.", (*lane, "urgency"))
+        self._claimed = counter("claimed_deliveries", "Deliveries in claimed chunks.", lane)
+        self._sent = counter("sends", "Sends, by verdict.", (*lane, "verdict", "reason"))
+        self._send_seconds = histogram("send_seconds", "Time of one batch of sends.", lane, _SLOW)
+        self._settled = counter("settled_chunks", "Chunks settled for good.", lane)
+        self._lost = counter("leases_lost", "Settles refused because another worker held the lease.", lane)
+        self._waits = histogram("rate_wait_seconds", "Waits for a slot under the rate limit.", lane, _SLOW)
+        self._pauses = counter("channel_pauses", "Times a channel was paused.", (*lane, "reason"))
+        self._waiting = gauge("waiting_chunks", "Chunks that are due and not claimed.", lane)
+        self._lag = gauge("lag_seconds", "Age of the oldest chunk that is due and not claimed.", lane)
+        self._unplanned = gauge("unplanned_campaigns", "Campaigns that wait for their plan.")
+        self._connections = gauge("connections", "Streams held now.")
+        self._closed = counter("connections_closed", "Streams closed, by why.", ("why",))
+        self._frames = counter("frames", "Frames written to streams.", ("kind",))
+        self._frame_seconds = histogram("frame_seconds", "From the commit to the frame on its socket.", (), _FAST)
+        self._imported = counter("imported_records", "Directory records taken in.", ("record", "outcome"))
+        self._import_seconds = histogram("import_seconds", "Time of one directory import.", (), _SLOW)
+
+    # ------------------------------------------------------------ publishing and planning
+
+    def published(self, urgency: Urgency, *, created: bool = True) -> None:
+        """An event was published; ``created`` is false when its key had published it before."""
+        self._published.labels(urgency.name.lower(), "created" if created else "repeated").inc()
+
+    def refused(self) -> None:
+        """An event was refused: malformed, or for an unknown audience."""
+        self._published.labels("none", "refused").inc()
+
+    def relayed(self, count: int) -> None:
+        """The relay gave ``count`` notifications their place."""
+        self._relayed.inc(count)
+
+    def planned(self, campaigns: int, seconds: float) -> None:
+        """One planning pass took ``seconds`` for ``campaigns``."""
+        self._planned.inc(campaigns)
+        self._plan_seconds.observe(seconds)
+
+    # ------------------------------------------------------------ delivering
+
+    def claimed(self, channel: str, provider: str, urgency: Urgency, deliveries: int) -> None:
+        """A chunk of ``deliveries`` was claimed."""
+        lane = _lane(channel, provider)
+        self._chunks.labels(*lane, urgency.name.lower()).inc()
+        self._claimed.labels(*lane).inc(deliveries)
+
+    def sent(self, channel: str, provider: str, verdict: str, reason: str = "", count: int = 1) -> None:
+        """``count`` sends ended in ``verdict`` (a VerdictKind) for ``reason``."""
+        self._sent.labels(*_lane(channel, provider), _among(_VERDICTS, verdict), known_reason(reason)).inc(count)
+
+    def verdicts(self, channel: str, provider: str, verdicts: Iterable[Verdict]) -> None:
+        """A batch of sends ended in ``verdicts``."""
+        for (kind, reason), count in Counting((verdict.kind, verdict.reason) for verdict in verdicts).items():
+            self.sent(channel, provider, kind, reason, count)
+
+    def send_took(self, channel: str, provider: str, seconds: float) -> None:
+        """One batch of sends took ``seconds``."""
+        self._send_seconds.labels(*_lane(channel, provider)).observe(seconds)
+
+    def settled(self, channel: str, provider: str) -> None:
+        """A chunk was settled for good."""
+        self._settled.labels(*_lane(channel, provider)).inc()
+
+    def lease_lost(self, channel: str, provider: str) -> None:
+        """A settle touched no row: another worker holds the chunk."""
+        self._lost.labels(*_lane(channel, provider)).inc()
+
+    def rate_wait(self, channel: str, provider: str, seconds: float) -> None:
+        """A chunk waited ``seconds`` for its slot."""
+        self._waits.labels(*_lane(channel, provider)).observe(seconds)
+
+    def channel_paused(self, channel: str, provider: str, reason: str) -> None:
+        """A channel was paused for everybody."""
+        self._pauses.labels(*_lane(channel, provider), known_reason(reason)).inc()
+
+    def queue(self, channel: str, provider: str, waiting: int, lag_seconds: float) -> None:
+        """How many chunks are due, and for how long the oldest has been."""
+        lane = _lane(channel, provider)
+        self._waiting.labels(*lane).set(waiting)
+        self._lag.labels(*lane).set(lag_seconds)
+
+    def unplanned(self, campaigns: int) -> None:
+        """How many campaigns wait for their plan."""
+        self._unplanned.set(campaigns)
+
+    # ------------------------------------------------------------ live streams
+
+    def connected(self) -> None:
+        """A stream was opened."""
+        self._connections.inc()
+
+    def disconnected(self, why: str) -> None:
+        """A stream was closed: gone, slow, drained, revoked, refused or error."""
+        self._connections.dec()
+        self._closed.labels(_among(_CLOSINGS, why)).inc()
+
+    def frames(self, kind: str, count: int = 1) -> None:
+        """``count`` frames were written: notification, message, state, heartbeat or resync."""
+        self._frames.labels(_among(_FRAME_KINDS, kind)).inc(count)
+
+    def frame_lag(self, seconds: float) -> None:
+        """The last frame of a broadcast was written ``seconds`` after its commit."""
+        self._frame_seconds.observe(seconds)
+
+    # ------------------------------------------------------------ directory
+
+    def imported(self, record: str, outcome: str, count: int) -> None:
+        """``count`` records (school, group, person, membership, guardian_link) were added, changed, unchanged, removed
+        or rejected."""
+        self._imported.labels(_among(_RECORDS, record), _among(_IMPORT_OUTCOMES, outcome)).inc(count)
+
+    def import_took(self, seconds: float) -> None:
+        """One import took ``seconds``."""
+        self._import_seconds.observe(seconds)
+
+    # ------------------------------------------------------------ reading
+
+    def exposition(self) -> bytes:
+        """All of it in Prometheus' text format (``text/plain; version=0.0.4``)."""
+        return generate_latest(self.registry)
+
+
+def _lane(channel: str, provider: str) -> tuple[str, str]:
+    return _among(_CHANNELS, channel), _among(_PROVIDERS, provider)
+
+
+@contextmanager
+def serve_metrics(metrics: Metrics, host: str, port: int) -> Iterator[int]:
+    """Serve ``/metrics`` on a thread while the context lasts; yields the port (``port`` 0 takes a free one)."""
+    server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+    try:
+        yield int(server.server_port)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
