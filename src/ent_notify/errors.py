@@ -17,6 +17,8 @@ Each message says what was wrong, with which value, and what to do about it::
     │   ├── StoreVersionError  PostgreSQL is older than 16
     │   ├── SchemaMismatch     the schema is older or newer than this code
     │   └── StoreBusy          no connection came free in time, or a conflict outlived its retries
+    ├── RequestRefused         an HTTP request cannot be served as it is; carries its status
+    ├── MalformedMail          a mail's text or settings cannot be made into a message
     ├── ChannelDown            a provider cannot be used at all just now (one target's trouble is a Verdict)
     └── IslandDied             the asyncio thread is gone; nothing can be called on it any more
 """
@@ -75,7 +77,9 @@ class NotAllowed(EntNotifyError):
 
 
 class StoreError(EntNotifyError):
-    """The database refused or failed."""
+    """The database refused or failed. ``sqlstate`` is PostgreSQL's code, or None when it was not PostgreSQL."""
+
+    sqlstate: str | None = None
 
 
 class StoreUnreachable(StoreError):
@@ -92,6 +96,24 @@ class SchemaMismatch(StoreError):
 
 class StoreBusy(StoreError):
     """No connection came free in time, or a conflict outlived its retries. Try again."""
+
+
+class RequestRefused(EntNotifyError):
+    """An HTTP request cannot be served as it is.
+
+    ``status`` is its HTTP status (400-599), ``title`` a few words that never change, the message one sentence;
+    ``retry_after`` is in seconds, or None.
+    """
+
+    def __init__(self, status: int, title: str, detail: str, retry_after: int | None = None) -> None:
+        self.status = status
+        self.title = title
+        self.retry_after = retry_after
+        super().__init__(detail)
+
+
+class MalformedMail(EntNotifyError):
+    """A mail's text cannot be made into a message: a line break in its subject, a brace that opens no place."""
 
 
 class ChannelDown(EntNotifyError):

