@@ -131,12 +131,12 @@ def fcm_verdict(
             return Verdict(_KIND.BAD_MESSAGE, "fcm.INVALID_ARGUMENT")
         case 403, "SENDER_ID_MISMATCH":
             return Verdict(_KIND.DROP_TARGET, "fcm.SENDER_ID_MISMATCH", quarantine=True)
-        case (401 | 403), _:
+        case ((401 | 403), _):
             known = code in ("THIRD_PARTY_AUTH_ERROR", "APNS_AUTH_ERROR")
             return Verdict(_KIND.PAUSE_CHANNEL, f"fcm.{code if known else status}")
         case 429, _:
             return Verdict(_KIND.PAUSE_CHANNEL, "fcm.QUOTA_EXCEEDED", max(retry_after or 0.0, 0.0) or FCM_QUOTA_WAIT)
-        case (500 | 503), _:
+        case ((500 | 503), _):
             return Verdict(_KIND.RETRY_AT, f"fcm.{status}", retry_after)
         case 413, _:
             return Verdict(_KIND.BAD_MESSAGE, "fcm.413")

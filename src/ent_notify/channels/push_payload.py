@@ -1,0 +1,98 @@
+"""From a ``WakeUp`` to what a platform takes. A WakeUp is all there is to build from: no name, no text, no class."""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from ent_notify.channels.push_limits import APNS, FCM
+from ent_notify.model.delivery import Urgency, Verdict, VerdictKind, WakeUp
+
+NO_TEXT = Verdict(VerdictKind.BAD_MESSAGE, "push.NoText")
+"""The campaign has no sentence in that recipient's language."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApnsPayload:
+    """A body and the headers that all recipients of it share."""
+
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+
+
+def apns_payload(wake_up: WakeUp) -> ApnsPayload | Verdict:
+    """The APNs form of ``wake_up``, or BadMessage if it is beyond a limit of APNs.
+
+    ``{"aps": {"alert": {"body"}, "sound", "thread-id"}, "n": notification}``: one thread for each category, a later
+    alert with the same collapse id takes the place of the earlier one.
+    """
+    aps = {"alert": {"body": wake_up.sentence}, "sound": "default", "thread-id": wake_up.category}
+    body = orjson.dumps({"aps": aps, "n": wake_up.notification})
+    if len(body) > APNS.payload_bytes:
+        return Verdict(VerdictKind.BAD_MESSAGE, "apns.PayloadTooLarge")
+    if not _is_header_value(wake_up.collapse_id) or len(wake_up.collapse_id) > APNS.collapse_id_bytes:
+        return Verdict(VerdictKind.BAD_MESSAGE, "apns.BadCollapseId")
+    headers = [
+        ("apns-push-type", "alert"),
+        ("apns-priority", "5" if wake_up.urgency is Urgency.BULK else "10"),
+        ("apns-collapse-id", wake_up.collapse_id),
+    ]
+    if wake_up.expires_at is not None:
+        headers.append(("apns-expiration", str(int(wake_up.expires_at.timestamp()))))
+    return ApnsPayload(body, tuple(headers))
+
+
+def fcm_payload(wake_up: WakeUp, now: datetime) -> dict[str, Any] | Verdict:
+    """The arguments of an FCM message, or BadMessage if it is beyond a limit of FCM.
+
+    ``body``, ``data`` (opaque id and category), ``collapse_key``, ``tag`` (what replaces in Android's drawer),
+    ``priority`` and ``ttl`` (from ``now``).
+    """
+    data = {"n": wake_up.notification, "category": wake_up.category}
+    if len(orjson.dumps([wake_up.sentence, data, wake_up.collapse_id])) > FCM.payload_bytes:
+        return Verdict(VerdictKind.BAD_MESSAGE, "fcm.PayloadTooLarge")
+    arguments: dict[str, Any] = {
+        "body": wake_up.sentence,
+        "data": data,
+        "collapse_key": wake_up.collapse_id,
+        "tag": wake_up.collapse_id,
+        "channel_id": wake_up.category,
+        "priority": "normal" if wake_up.urgency is Urgency.BULK else "high",
+    }
+    if wake_up.expires_at is not None:
+        arguments["ttl"] = min(max(wake_up.expires_at - now, timedelta()), FCM.ttl)
+    return arguments
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """A Retry-After header (RFC 9110, 10.2.3) in seconds from ``now``; None if there is none or it says nothing."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return max((until - now).total_seconds(), 0.0)
+
+
+def json_object(body: bytes) -> Mapping[str, Any]:
+    """The JSON object in an answer's body; empty if there is none."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _is_header_value(text: str) -> bool:
+    return text.isascii() and text.isprintable()
