@@ -42,13 +42,15 @@ class Verdict:
 
     ``reason`` is a short stable word from a closed list (``apns.Unregistered``, ``smtp.5.1.1``), never text with
     personal data. ``retry_after`` is in seconds, as the provider asked, or None. ``quarantine`` marks a target that
-    must not be tried again until it registers anew, without calling it gone.
+    must not be tried again until it registers anew, without calling it gone. ``pause_group`` says that the whole
+    group of this target (its mail domain) has to wait ``retry_after`` too, not this delivery alone.
     """
 
     kind: VerdictKind
     reason: str = ""
     retry_after: float | None = None
     quarantine: bool = False
+    pause_group: bool = False
 
 
 ACCEPTED = Verdict(VerdictKind.ACCEPTED)
@@ -74,8 +76,11 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class MailContent:
-    """A mail of one campaign in one language. Texts hold ``{name}``, ``{children}``, ``{unsubscribe_url}`` as
-    personal places, written as ``Outgoing.personal`` keys; a place may occur in either part or in the subject."""
+    """A mail of one campaign in one language, with personal places in either part or in the subject.
+
+    ``{name}`` is filled with that key of ``Outgoing.personal``; ``{?name}...{/name}`` stays only for a recipient who has
+    a value for it; ``{{`` and ``}}`` are braces. ``unsubscribe_url`` also becomes the List-Unsubscribe header.
+    """
 
     subject: str
     text: str

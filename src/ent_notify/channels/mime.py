@@ -1,0 +1,376 @@
+"""Mails as bytes: encoded by the standard library once for a campaign, then filled for each recipient.
+
+``compose`` builds one recipient's ``EmailMessage``, which costs the better part of a millisecond. ``MailTemplate``
+lets the same function build the message once, with a mark on every line that has a personal place, keeps what lies
+between the marks, and afterwards writes those lines alone. Both ways give the same bytes: a property test holds them
+to it. A line that is long or not plain ASCII goes through the standard library's own encoder each time.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import b2a_qp
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.headerregistry import Address, BaseHeader, HeaderRegistry
+from email.message import EmailMessage
+from email.policy import SMTP, EmailPolicy, Policy
+from email.quoprimime import body_encode
+from email.utils import format_datetime
+from hashlib import sha256
+from html import escape
+from typing import Any, ClassVar, Literal
+
+from ent_notify.channels import places
+from ent_notify.errors import MalformedMail, SettingsError
+from ent_notify.model.delivery import MailContent, Outgoing, Verdict, VerdictKind
+
+LINE_LENGTH = 76
+"""RFC 2045, 6.7 (quoted-printable) and RFC 2047, 2 (encoded words)."""
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS = re.compile(rf"(?=.{{3,254}}\Z)(?=[^@]{{1,64}}@)(?!.*=\?){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_NO_UTF8_ATOM = r"\x00- \x7f-\xa0\"(),:;<>@\[\\\]\u2028\u2029\ud800-\udfff"
+_UTF8_ADDRESS = re.compile(rf"(?!.*=\?)[^{_NO_UTF8_ATOM}]{{1,64}}@[^{_NO_UTF8_ATOM}!-,/=?^_`{{-~]{{1,189}}")
+_DEDUP_ID = re.compile(r"[0-9A-Za-z]+(?:[._-][0-9A-Za-z]+)*")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
+_URL = re.compile(r"(?=.{1,900}\Z)https?://[!#-;=?-\[\]_a-z~]+")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ENCODED_WORD = re.compile(r"=(?=\?[^?]*\?[bBqQ]\?)")
+_NEW_FIELD = re.compile(r"\n(?![ \t]|\Z)")
+
+_BAD_ADDRESS = Verdict(VerdictKind.BAD_MESSAGE, "mail.address", quarantine=True)
+_BAD_ID = Verdict(VerdictKind.BAD_MESSAGE, "mail.dedup_id")
+_BAD_UNSUBSCRIBE = Verdict(VerdictKind.BAD_MESSAGE, "mail.unsubscribe_url")
+_NO_VALUE = Verdict(VerdictKind.BAD_MESSAGE, "mail.personal")
+
+
+class _UrlHeader(BaseHeader):
+    """A header that holds one URL in angle brackets (RFC 2369), on one line however long.
+
+    As an unstructured header it would become an encoded word past 76 characters, which no mail program reads.
+    """
+
+    max_count: ClassVar[Literal[1]] = 1
+
+    @classmethod
+    def parse(cls, value: str, kwds: dict[str, Any]) -> None:
+        """The registry's hook: take the value as it is."""
+        kwds["parse_tree"] = None
+        kwds["decoded"] = value
+
+    def fold(self, *, policy: Policy[Any]) -> str:
+        """The header's one line; RFC 5322, 2.1.1 allows 998 octets, and a URL here is at most 900."""
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+def _policy() -> EmailPolicy[EmailMessage]:
+    registry = HeaderRegistry()
+    registry.map_to_type("list-unsubscribe", _UrlHeader)
+    return SMTP.clone(max_line_length=LINE_LENGTH, header_factory=registry)
+
+
+POLICY = _policy()
+UTF8_POLICY = POLICY.clone(utf8=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whom mails are from. Raises SettingsError if it cannot stand in a header.
+
+    ``domain`` ends each Message-ID (default: the address's own); ``return_path`` gets the bounces (default: the
+    address).
+    """
+
+    name: str
+    address: str
+    domain: str = ""
+    return_path: str = ""
+
+    def __post_init__(self) -> None:
+        for address in (self.address, self.envelope, f"x@{self.message_domain}"):
+            if not _ADDRESS.fullmatch(address):
+                raise SettingsError(
+                    f"{address!r} cannot be a mail's sender; give a plain address such as info@bureau.example"
+                )
+        if _CONTROL.search(self.name):
+            raise SettingsError(f"the mail sender's name {self.name!r} has a control character in it; take it out")
+
+    @property
+    def message_domain(self) -> str:
+        """The right side of each Message-ID."""
+        return self.domain or self.address.rpartition("@")[2]
+
+    @property
+    def envelope(self) -> str:
+        """The address of MAIL FROM."""
+        return self.return_path or self.address
+
+
+@dataclass(frozen=True, slots=True)
+class DateLine:
+    """A Date header, written once for a whole batch."""
+
+    date: datetime
+    line: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "line", f"Date: {format_datetime(self.date)}\r\n".encode())
+
+
+def is_address(address: str) -> bool:
+    """Whether ``address`` can be written to: a dot-atom and a host name (RFC 5321), or their internationalised kin
+    (RFC 6531). Quoted local parts and address literals are not taken."""
+    return (_ADDRESS if address.isascii() else _UTF8_ADDRESS).fullmatch(address) is not None
+
+
+def compose(content: MailContent, language: str, sender: Sender, outgoing: Outgoing, date: datetime) -> EmailMessage:
+    """One recipient's message, built whole by the standard library. Raises MalformedMail.
+
+    For an address outside ASCII its headers are UTF-8 (RFC 6532): it needs a relay that offers SMTPUTF8.
+    """
+    if not is_address(outgoing.address) or not _DEDUP_ID.fullmatch(outgoing.dedup_id):
+        raise MalformedMail(f"delivery {outgoing.dedup_id!r} has an address or id that no header can bear")
+    values = _values(outgoing.personal)
+    escaped = _escaped(values)
+    texts = (places.parse(_newlines(part)) for part in (content.subject, content.text, content.html))
+    try:
+        subject, text, html = (places.pattern(nodes, values) for nodes in texts)
+    except places.MissingValue as missing:
+        raise MalformedMail(f"the mail has a place for {missing} and the recipient has no value for it") from None
+    return _message(
+        subject=subject % values,
+        text=text % values,
+        html=html % escaped,
+        language=language,
+        sender=sender,
+        to=outgoing.address,
+        message_id=f"{outgoing.dedup_id}@{sender.message_domain}",
+        unsubscribe=values.get("unsubscribe_url"),
+        date=date,
+        boundary=_boundary(content),
+        policy=POLICY if outgoing.address.isascii() else UTF8_POLICY,
+    )
+
+
+class MailTemplate:
+    """A campaign's mail in one language, ready to be filled. Raises MalformedMail if the content cannot be a mail.
+
+    It keeps a skeleton for each shape (which personal values a recipient has): two or three in practice.
+    """
+
+    def __init__(self, content: MailContent, language: str, sender: Sender) -> None:
+        self._language = language
+        self._sender = sender
+        self._boundary = _boundary(content)
+        self._parts = [
+            places.parse(_newlines(_encodable(part))) for part in (content.subject, content.text, content.html)
+        ]
+        self._message_domain = sender.message_domain
+        self._shapes: dict[frozenset[str], _Shape | None] = {}
+        self._shape(frozenset(("children", "name", "unsubscribe_url")))
+
+    def fill(self, outgoing: Outgoing, date: DateLine) -> bytes | Verdict:
+        """The recipient's message, or the verdict that says why there is none.
+
+        ``outgoing.address`` has to be ASCII; ``compose`` is for the others.
+        """
+        if not _ADDRESS.fullmatch(outgoing.address):
+            return _BAD_ADDRESS
+        if not _DEDUP_ID.fullmatch(outgoing.dedup_id):
+            return _BAD_ID
+        values = _values(outgoing.personal)
+        keys = frozenset(values)
+        shape = self._shapes[keys] if keys in self._shapes else self._shape(keys)
+        if shape is None:
+            return _NO_VALUE
+        chunks = shape.chunks.copy()
+        chunks[shape.date] = date.line
+        chunks[shape.to] = _header(f"To: {outgoing.address}")
+        chunks[shape.message_id] = _header(f"Message-ID: <{outgoing.dedup_id}@{self._message_domain}>")
+        if shape.unsubscribe:
+            url = values["unsubscribe_url"]
+            if not _URL.fullmatch(url):
+                return _BAD_UNSUBSCRIBE
+            chunks[shape.unsubscribe] = f"List-Unsubscribe: <{url}>\r\n".encode()
+        if shape.subject:
+            chunks[shape.subject] = _header(f"Subject: {_plain(shape.subject_pattern % values)}")
+        for index, line in shape.text:
+            chunks[index] = _encoded(line % values)
+        escaped = _escaped(values)
+        for index, line in shape.html:
+            chunks[index] = _encoded(line % escaped)
+        return b"".join(chunks)
+
+    def _shape(self, keys: frozenset[str]) -> _Shape | None:
+        """The skeleton for recipients who have values for ``keys``; None if a place would stay empty."""
+        if len(self._shapes) >= 64:  # a handful of keys makes a handful of shapes; odd ones must not pile up
+            self._shapes.clear()
+        try:
+            subject, text, html = (places.pattern(nodes, keys) for nodes in self._parts)
+        except places.MissingValue:
+            self._shapes[keys] = None
+            return None
+        marks = _Marks(self._boundary)
+        message = _message(
+            subject=marks.new("subject") if places.has_place(subject) else subject % {},
+            text=marks.on_lines("text", text),
+            html=marks.on_lines("html", html),
+            language=self._language,
+            sender=self._sender,
+            to=f"{marks.new('to')}@x",
+            message_id=f"{marks.new('message_id')}@x",
+            unsubscribe=f"https://{marks.new('unsubscribe')}" if "unsubscribe_url" in keys else None,
+            date=datetime(2000, 1, 1, tzinfo=UTC),
+            boundary=self._boundary,
+            policy=POLICY,
+        )
+        self._shapes[keys] = shape = marks.cut(message.as_bytes())
+        shape.subject_pattern = subject
+        return shape
+
+
+@dataclass(slots=True)
+class _Shape:
+    """A message as chunks of bytes; the numbered ones are to be written for each recipient (0: there is none)."""
+
+    chunks: list[bytes]
+    date: int = 0
+    to: int = 0
+    message_id: int = 0
+    unsubscribe: int = 0
+    subject: int = 0
+    subject_pattern: str = ""
+    text: list[tuple[int, str]] = field(default_factory=list)
+    html: list[tuple[int, str]] = field(default_factory=list)
+
+
+class _Marks:
+    """Marks on the lines that differ from one recipient to the next; ``cut`` finds them in the encoded message."""
+
+    def __init__(self, salt: str) -> None:
+        self._salt = re.sub("[^0-9a-f]", "", salt)[:16]  # nothing a host wrote can hold it: it is a hash of all that
+        self._roles: list[tuple[str, str]] = []
+
+    def new(self, role: str, line: str = "") -> str:
+        """A short ASCII word that no encoding changes and no line breaks."""
+        self._roles.append((role, line))
+        return f"mark{self._salt}x{len(self._roles) - 1}x"
+
+    def on_lines(self, role: str, pattern: str) -> str:
+        """The text of ``pattern`` with a mark in place of each line that has something to fill."""
+        return "\n".join(self.new(role, line) if places.has_place(line) else line % {} for line in pattern.split("\n"))
+
+    def cut(self, message: bytes) -> _Shape:
+        """The encoded message in chunks. A marked line, and the Date, is a chunk of its own."""
+        shape = _Shape(chunks=[])
+        start = 0
+        for found in re.finditer(rf"(?m)^(?:.*mark{self._salt}x(\d+)x.*|Date: .*)\n".encode(), message):
+            role, line = self._roles[int(found[1])] if found[1] else ("date", "")
+            if role == "date" and shape.date:
+                continue  # a line of the text that begins so
+            shape.chunks += (message[start : found.start()], b"")
+            start = found.end()
+            index = len(shape.chunks) - 1
+            if role in ("text", "html"):
+                getattr(shape, role).append((index, line))
+            else:
+                setattr(shape, role, index)
+        shape.chunks.append(message[start:])
+        return shape
+
+
+def _message(
+    *,
+    subject: str,
+    text: str,
+    html: str,
+    language: str,
+    sender: Sender,
+    to: str,
+    message_id: str,
+    unsubscribe: str | None,
+    date: datetime,
+    boundary: str,
+    policy: EmailPolicy[EmailMessage],
+) -> EmailMessage:
+    """The one place where a message is made. Order of headers and parts is fixed; text/plain comes first, as the
+    less rich alternative does (RFC 2046, 5.1.4)."""
+    if (problem := _CONTROL.search(subject)) is not None:
+        raise MalformedMail(f"the subject has {problem[0]!r} in it; a subject is one line of text")
+    if not _LANGUAGE.fullmatch(language):
+        raise MalformedMail(f"{language!r} is not a language tag; give one such as fr or en-GB")
+    if unsubscribe is not None and not _URL.fullmatch(unsubscribe):
+        raise MalformedMail("the unsubscribe_url is no URL that a header can bear; give an https one in ASCII")
+    message = EmailMessage(policy)
+    message["From"] = Address(_plain(sender.name), addr_spec=sender.address)
+    message["To"] = to
+    message["Subject"] = _plain(subject)
+    message["Date"] = date
+    message["Message-ID"] = f"<{message_id}>"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834, 5: no out-of-office replies
+    if unsubscribe is not None:
+        message["List-Unsubscribe"] = f"<{unsubscribe}>"  # RFC 2369
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"  # RFC 8058
+    message.set_content(_encodable(text), cte="quoted-printable")
+    message.add_alternative(_encodable(html), subtype="html", cte="quoted-printable")
+    message.set_boundary(boundary)
+    message["Content-Language"] = language  # RFC 3282; set_content drops any earlier Content- header
+    if _NEW_FIELD.search(message["Subject"].fold(policy=policy)):
+        raise MalformedMail("the subject would become a header of its own; a subject is one line of text")
+    return message
+
+
+def _header(line: str) -> bytes:
+    """A valid header's line; what is too long for one, or not ASCII, is folded by the standard library."""
+    if len(line) > LINE_LENGTH or not line.isascii() or line.startswith("Subject:"):
+        name, _, value = line.partition(": ")
+        line = POLICY.header_factory(name, value).fold(policy=POLICY)
+        return line.encode("ascii")
+    return line.encode("ascii") + b"\r\n"
+
+
+def _encoded(line: str) -> bytes:
+    """One line of a part in quoted-printable, as the standard library's ``EmailMessage`` writes it.
+
+    Its encoder in C agrees with the one in Python (which ``EmailMessage`` uses) on all lines that need no soft break,
+    but for a lone full stop.
+    """
+    raw = line.encode()
+    encoded = b2a_qp(raw)
+    if len(encoded) <= LINE_LENGTH and raw != b".":
+        return encoded + b"\r\n"
+    return body_encode(raw.decode("latin-1") + "\n", LINE_LENGTH, "\r\n").encode("ascii")
+
+
+def _plain(text: str) -> str:
+    """``text`` with nothing in it that reads as an encoded word: the standard library would decode it, and what it
+    hides (a line break, say) would reach the header."""
+    return _ENCODED_WORD.sub("=\N{WORD JOINER}", text)
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _values(personal: Mapping[str, str]) -> dict[str, str]:
+    """What the recipient has: values on one line, without those that are empty."""
+    return {key: clean for key, value in personal.items() if (clean := _CONTROL.sub(" ", value).strip())}
+
+
+def _escaped(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: escape(value) for key, value in values.items()}
+
+
+def _boundary(content: MailContent) -> str:
+    """The same for the same content. Quoted-printable never writes ``=_``, so no part can hold it (RFC 2045, 6.7)."""
+    digest = sha256()
+    for part in (content.subject, content.text, content.html):
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    return f"=_{digest.hexdigest()[:32]}"
