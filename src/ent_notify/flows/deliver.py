@@ -28,7 +28,7 @@ from ent_notify.model.fanout import (
     Target,
 )
 from ent_notify.policy.rate import Pace, Slot
-from ent_notify.policy.retry import OutcomeState, backoff, settle
+from ent_notify.policy.retry import DEFAULT_BOUNDS, OutcomeState, RetryBounds, backoff, settle
 from ent_notify.ports import Clock, FanoutStore
 
 
@@ -39,6 +39,7 @@ class DeliveryBounds:
     window: int = 200
     lease: timedelta = timedelta(seconds=60)
     horizon: timedelta = timedelta(seconds=5)
+    retry: RetryBounds = DEFAULT_BOUNDS
 
 
 class Sender(Protocol):
@@ -204,6 +205,7 @@ class Deliverer:
                 now=now,
                 expires_at=content.expires_at,
                 fraction=self.randomness(),
+                bounds=self.bounds.retry,
             )
             if outcome is None:
                 accepted += 1
@@ -234,7 +236,11 @@ class Deliverer:
     async def _stand_back(self, claim: Claim, cursor: int, down: ChannelDown) -> None:
         """Nothing was sent: give the chunk back as it is, and let the lane rest."""
         now = self.clock.now()
-        rest = down.retry_after if down.retry_after is not None else backoff(1, self.randomness()).total_seconds()
+        rest = (
+            down.retry_after
+            if down.retry_after is not None
+            else backoff(1, self.randomness(), self.bounds.retry).total_seconds()
+        )
         await self.store.pause_lane(self.lane.id, now + timedelta(seconds=rest), down.reason)
         await self.store.settle(claim, Settlement(cursor=cursor, release=True), now, self.bounds.lease)
 

@@ -8,11 +8,19 @@ from enum import IntEnum
 
 from ent_notify.model.delivery import Verdict, VerdictKind
 
-FIRST_DELAY = timedelta(seconds=30)
-LONGEST_DELAY = timedelta(hours=1)
-MOST_ATTEMPTS = 8
-UNKNOWN_ATTEMPTS = 3
-"""Tries of a delivery whose answers never came: each may have arrived, so they are fewer."""
+
+@dataclass(frozen=True, slots=True)
+class RetryBounds:
+    """How often and how soon. ``unknown_attempts`` bounds a delivery whose answers never came: each try may have
+    arrived, so they are fewer."""
+
+    first_delay: timedelta = timedelta(seconds=30)
+    longest_delay: timedelta = timedelta(hours=1)
+    most_attempts: int = 8
+    unknown_attempts: int = 3
+
+
+DEFAULT_BOUNDS = RetryBounds()
 
 
 class OutcomeState(IntEnum):
@@ -40,13 +48,13 @@ class Outcome:
     retry_at: datetime | None = None
 
 
-def backoff(attempt: int, fraction: float) -> timedelta:
-    """Delay before the try after ``attempt`` (1 is the first): exponential from 30 s to 1 h, with equal jitter.
+def backoff(attempt: int, fraction: float, bounds: RetryBounds = DEFAULT_BOUNDS) -> timedelta:
+    """Delay before the try after ``attempt`` (1 is the first): exponential, 30 s to 1 h by default, equal jitter.
 
     ``fraction`` in [0, 1) is the caller's randomness; the delay lies in [half, whole) of the exponential one, so that
     it never falls to nothing and a thousand failures do not come back in one second.
     """
-    whole = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(attempt - 1, 16))
+    whole = min(bounds.longest_delay, bounds.first_delay * 2 ** min(attempt - 1, 16))
     return whole / 2 + whole / 2 * fraction
 
 
@@ -58,6 +66,7 @@ def settle(
     expires_at: datetime,
     fraction: float,
     message_class: MessageClass = MessageClass.ALERT,
+    bounds: RetryBounds = DEFAULT_BOUNDS,
 ) -> Outcome | None:
     """The outcome of one try; None is plain success.
 
@@ -70,16 +79,16 @@ def settle(
     if verdict.kind in (VerdictKind.DROP_TARGET, VerdictKind.BAD_MESSAGE):
         return Outcome(OutcomeState.FAILED, reason, attempt)
     counted = attempt
-    bound = MOST_ATTEMPTS
+    most = bounds.most_attempts
     if verdict.kind is VerdictKind.PAUSE_CHANNEL:
         counted = attempt - 1
     elif verdict.kind is VerdictKind.UNKNOWN:
-        bound = 1 if message_class is MessageClass.DIGEST else UNKNOWN_ATTEMPTS
+        most = 1 if message_class is MessageClass.DIGEST else bounds.unknown_attempts
         reason = f"unknown:{reason}"
-    delay = backoff(max(counted, 1), fraction)
+    delay = backoff(max(counted, 1), fraction, bounds)
     if verdict.retry_after is not None:
         delay = max(timedelta(seconds=verdict.retry_after), min(delay, timedelta(seconds=verdict.retry_after * 1.5)))
     retry_at = now + delay
-    if counted >= bound or retry_at >= expires_at:
+    if counted >= most or retry_at >= expires_at:
         return Outcome(OutcomeState.FAILED, reason, attempt)
     return Outcome(OutcomeState.RETRY, reason, counted, retry_at)

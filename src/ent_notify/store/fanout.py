@@ -100,9 +100,7 @@ class PostgresFanout:
 
     async def reserve(self, lane: int, sends: int, now: datetime, horizon: timedelta) -> Slot | NothingToClaim:
         """See FanoutStore."""
-        row = await self._db.fetchrow(
-            "fanout.reserve", lane_id=lane, sends=sends, now=now, horizon=horizon, slot=_SLOT
-        )
+        row = await self._db.fetchrow("fanout.reserve", lane_id=lane, sends=sends, now=now, horizon=horizon, slot=_SLOT)
         if row is None or row["starts_at"] is None:
             return NothingToClaim(None if row is None else row["wait_until"])
         return Slot(row["starts_at"], row["slot_sends"], row["per_second"])

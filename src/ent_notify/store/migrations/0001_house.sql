@@ -187,7 +187,7 @@ create table outcome (
     reason      text not null,
     attempts    smallint not null,
     retry_at    timestamptz,
-    at          timestamptz not null,
+    noted_at    timestamptz not null,
     primary key (chunk_id, target)
 );
 create index outcome_campaign on outcome (campaign_id, state, reason);

@@ -178,7 +178,7 @@ begin
             if right(spec, 1) <> '?' then
                 raise exception '% lacks its field "%" (%)', kind.name, name, spec using errcode = 'EN002';
             end if;
-        elsif not case rtrim(spec, '?')
+        elsif not (case rtrim(spec, '?')
             when 'string' then jsonb_typeof(value) = 'string' and char_length(body->>name) <= 20000
             when 'integer' then jsonb_typeof(value) = 'number' and (body->>name) ~ '^-?\d{1,18}$'
             when 'boolean' then jsonb_typeof(value) = 'boolean'
@@ -186,7 +186,7 @@ begin
                              and (body->>name) ~ '^\d{4}-\d\d-\d\d$'
             when 'datetime' then jsonb_typeof(value) = 'string' and pg_input_is_valid(body->>name, 'timestamptz')
                              and (body->>name) ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$'
-            else false end
+            else false end)
         then
             raise exception '% field "%" is a %, not %', kind.name, name, rtrim(spec, '?'), left(value::text, 60) using errcode = 'EN002';
         end if;
@@ -463,13 +463,13 @@ begin
         return false;
     end if;
     if cardinality(targets) > 0 then
-        insert into outcome (chunk_id, target, campaign_id, person_id, state, reason, attempts, retry_at, at)
-        select c.id, o.target, c.campaign_id, o.person, o.state, o.reason, o.attempts, o.retry_at, settle_window.at
+        insert into outcome (chunk_id, target, campaign_id, person_id, state, reason, attempts, retry_at, noted_at)
+        select c.id, o.target, c.campaign_id, o.person, o.state, o.reason, o.attempts, o.retry_at, at
         from unnest(targets, people, states, reasons, attempts, retries)
             o (target, person, state, reason, attempts, retry_at)
         on conflict (chunk_id, target) do update
             set state = excluded.state, reason = excluded.reason, attempts = excluded.attempts,
-                retry_at = excluded.retry_at, at = excluded.at;
+                retry_at = excluded.retry_at, noted_at = excluded.noted_at;
     end if;
     if cardinality(retried_ok) > 0 then
         delete from outcome where chunk_id = c.id and target = any (retried_ok);
@@ -483,10 +483,10 @@ begin
         accepted = c.accepted + accepted_now,
         suppressed = c.suppressed + newly_suppressed,
         failed = c.failed + newly_failed,
-        settled_at = settle_window.at,
+        settled_at = at,
         leased_by = case when release then null else c.leased_by end,
         state = case when not release then 2 when new_cursor < c.size then 0 when next_retry is null then 3 else 1 end,
-        due_at = case when not release then settle_window.at + lease else coalesce(next_retry, settle_window.at) end
+        due_at = case when not release then at + lease else coalesce(next_retry, at) end
     where id = c.id;
     return true;
 end $$;

@@ -225,34 +225,3 @@ where device.id = d.id and device.dropped_at is null;
 update person set email_dropped_at = :now, email_drop_reason = d.reason
 from unnest(:people::int[], :addresses::text[], :reasons::text[]) d (id, address, reason)
 where person.id = d.id and person.email = d.address and person.email_dropped_at is null;
-
--- name: ledgers
--- The account of campaigns, newest first: chunk rows summed, exceptions by reason from the sparse table.
-with c as (
-    select n.id, n.type, n.published_at, k.planned_at
-    from campaign k join notification n on n.id = k.notification_id
-    where (:campaign_id::bigint is null or n.id = :campaign_id)
-    order by n.id desc limit :most
-),
-sums as (
-    select c.id, l.channel, l.provider, sum(h.size) as planned, sum(h.accepted) as accepted,
-           sum(h.size - h.accepted - h.suppressed - h.failed) filter (where h.held_until > :now) as held,
-           sum(h.size - h.accepted - h.suppressed - h.failed) filter (where h.held_until <= :now) as pending
-    from c join chunk h on h.campaign_id = c.id join lane l on l.id = h.lane_id
-    group by c.id, l.channel, l.provider
-),
-reasons as (
-    select c.id, l.channel, l.provider, o.state, o.reason, count(*) as n
-    from c join outcome o on o.campaign_id = c.id and o.state in (2, 3)
-    join chunk h on h.id = o.chunk_id join lane l on l.id = h.lane_id
-    group by c.id, l.channel, l.provider, o.state, o.reason
-)
-select c.id, c.type, c.published_at, c.planned_at, s.channel, s.provider,
-       coalesce(s.planned, 0)::bigint as planned, coalesce(s.accepted, 0)::bigint as accepted,
-       coalesce(s.held, 0)::bigint as held, coalesce(s.pending, 0)::bigint as pending,
-       (select coalesce(jsonb_object_agg(r.reason, r.n), '{}') from reasons r
-        where r.id = c.id and r.channel = s.channel and r.provider = s.provider and r.state = 2) as suppressed,
-       (select coalesce(jsonb_object_agg(r.reason, r.n), '{}') from reasons r
-        where r.id = c.id and r.channel = s.channel and r.provider = s.provider and r.state = 3) as failed
-from c left join sums s on s.id = c.id
-order by c.id desc, s.channel, s.provider;

@@ -1,0 +1,265 @@
+"""The engine: what a host imports. It puts the house together and decides nothing.
+
+::
+
+    async with open_engine(settings) as engine:
+        published = await engine.publish(HomeworkAssigned(key="hw-1", group="0541234A/class/6A", ...))
+        await engine.worker().run()
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from ent_notify._island import Island, open_island
+from ent_notify.clock import SystemClock
+from ent_notify.errors import NotAllowed
+from ent_notify.flows.deliver import DeliveryBounds, Outbox
+from ent_notify.flows.fanout import Worker
+from ent_notify.flows.outbox import MailOutbox, PushOutbox, Unsubscribe
+from ent_notify.model.delivery import Ledger
+from ent_notify.model.events import BUILT_IN, Event
+from ent_notify.model.fanout import ChannelLedger, Lane, Published
+from ent_notify.model.feed import FeedHint, FeedItem, Key
+from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader
+from ent_notify.model.people import Profile
+from ent_notify.policy.contact import may_open
+from ent_notify.policy.retry import RetryBounds
+from ent_notify.ports import Clock, MailChannel, PushChannel
+from ent_notify.settings import Settings
+from ent_notify.store import Database, PoolLimits, check, migrate, open_database
+from ent_notify.store.conversations import PostgresConversations
+from ent_notify.store.explaining import PostgresExplaining
+from ent_notify.store.fanout import PostgresFanout
+from ent_notify.store.inbox import PostgresInbox
+from ent_notify.store.publishing import PostgresPublishing
+from ent_notify.words import Project, Words
+
+
+class Engine:
+    """Everything a host can ask. Open one with ``open_engine``; it is used from the trio run that opened it."""
+
+    def __init__(self, settings: Settings, db: Database, island: Island, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.db = db
+        self.island = island
+        self.words = Words()
+        self._publishing = PostgresPublishing(db)
+        self._explaining = PostgresExplaining(db)
+        self._inbox = PostgresInbox(db)
+        self._conversations = PostgresConversations(db)
+        self._fanout = PostgresFanout(db)
+        self._outboxes: dict[str, Outbox] = {}
+        key = settings.email.unsubscribe_key
+        self._unsubscribe = Unsubscribe(
+            settings.project.url, secrets.token_bytes(32) if key is None else key.get_secret_value().encode()
+        )
+
+    # ------------------------------------------------------------ publishing
+
+    async def publish(self, event: Event | Mapping[str, Any]) -> Published:
+        """Publish one event, typed or in its wire form.
+
+        The same ``key`` publishes once: the second call answers the first's notification, with ``created`` false.
+        Raises MalformedEvent or UnknownAudience, and then nothing was written.
+        """
+        return await self._publishing.publish(_wire(event), self.clock.now())
+
+    async def publish_many(self, events: Sequence[Event | Mapping[str, Any]]) -> list[Published]:
+        """Publish several events in one transaction: all of them, or none if one is refused."""
+        return await self._publishing.publish_many([_wire(event) for event in events], self.clock.now())
+
+    async def register_types(self, types: Sequence[type[Event]]) -> None:
+        """Make event types of the host's own known, beside the built-in ones."""
+        await self._publishing.register_types(types)
+
+    # ------------------------------------------------------------ accounts
+
+    async def ledger(self, campaign: int) -> Ledger:
+        """A campaign's account. Raises NotFound."""
+        ((ledger, _),) = await self._explaining.ledgers(self.clock.now(), campaign)
+        return ledger
+
+    async def ledgers(self, most: int = 50) -> list[tuple[Ledger, tuple[ChannelLedger, ...]]]:
+        """The newest campaigns' accounts, whole and by channel."""
+        return await self._explaining.ledgers(self.clock.now(), None, most)
+
+    async def explain(self, notification: int, person: str) -> Explanation:
+        """What became of a notification for one person (external id), and why. Raises NotFound."""
+        return await self._explaining.explain(notification, person, self.clock.now())
+
+    async def not_reached(
+        self, campaign: int, most: int = 100, after: tuple[int, int] = (0, 0)
+    ) -> list[Mapping[str, Any]]:
+        """People that a campaign has not reached, with reasons."""
+        return await self._explaining.not_reached(campaign, most, after)
+
+    async def lanes(self) -> list[Lane]:
+        """Every lane with its rate and its pause."""
+        return await self._fanout.lanes()
+
+    # ------------------------------------------------------------ reading
+
+    async def reader(self, person: str) -> Reader:
+        """Somebody who reads, by external id. Raises NotFound."""
+        return await self._inbox.reader(person)
+
+    async def choose_people(self, profile: Profile, prefix: str = "", most: int = 20) -> list[tuple[str, str]]:
+        """A few people of a profile, (id, name), by the beginning of a name."""
+        return await self._inbox.choose(int(profile), prefix, most)
+
+    async def inbox(self, reader: Reader, before: int | None = None, most: int = 50) -> list[InboxEntry]:
+        """The newest entries of an inbox before a place in the feed."""
+        return await self._inbox.page(reader.person, before, most, self.clock.now())
+
+    async def count_entries(self, people: Sequence[int], notifications: Sequence[int]) -> dict[int, int]:
+        """How many of ``people`` (internal ids) find each notification in their inbox."""
+        return await self._inbox.count_entries(people, notifications, self.clock.now())
+
+    def headline(self, entry: InboxEntry, reader: Reader) -> str:
+        """An entry's line in its reader's language and time zone."""
+        return self.words.headline(entry.type, entry.data, reader.language, reader.timezone)
+
+    async def mark_read(self, reader: Reader, seqs: Sequence[int]) -> None:
+        """Mark single entries as read."""
+        await self._inbox.mark_read(reader.person, seqs)
+
+    async def mark_all_read(self, reader: Reader, upto: int) -> None:
+        """Mark everything up to a place in the feed as read."""
+        await self._inbox.mark_all_read(reader.person, upto)
+
+    async def stream_ticket(self, reader: Reader) -> str:
+        """A single-use ticket that opens one live stream within the set seconds."""
+        life = timedelta(seconds=self.settings.gateway.ticket_seconds)
+        return await self._inbox.issue_ticket(reader.person, self.clock.now(), life)
+
+    # ------------------------------------------------------------ conversations
+
+    async def start_conversation(
+        self, author: str, recipients: Sequence[str], subject: str, body: str
+    ) -> tuple[int, int]:
+        """Open a conversation with its first message; answers (conversation, seq).
+
+        Raises NotFound for an unknown person, NotAllowed where the contact policy says no; then nothing is written.
+        """
+        writer = await self.reader(author)
+        readers = [await self.reader(person) for person in recipients]
+        for reader in readers:
+            if not may_open(Profile(writer.profile), Profile(reader.profile)):
+                raise NotAllowed(
+                    f"a {Profile(writer.profile).name.lower()} may not open a conversation with a "
+                    f"{Profile(reader.profile).name.lower()}; they may answer one"
+                )
+        return await self._conversations.start(writer, readers, subject, body, self.clock.now())
+
+    async def post(self, conversation: int, author: str, body: str) -> int:
+        """Add a message to a conversation; answers its seq. Raises NotFound for who does not take part in it."""
+        return await self._conversations.post(conversation, await self.reader(author), body, self.clock.now())
+
+    async def conversation(self, conversation: int, reader: Reader, after: int = 0) -> Conversation:
+        """A conversation as a participant sees it. Raises NotFound for anybody else."""
+        return await self._conversations.read(conversation, reader, after)
+
+    # ------------------------------------------------------------ the live feed (FeedPort)
+
+    async def redeem_ticket(self, ticket: str, now: datetime) -> int | None:
+        """See FeedPort."""
+        return await self._inbox.redeem_ticket(ticket, now)
+
+    async def reader_keys(self, person: int, now: datetime) -> frozenset[Key]:
+        """See FeedPort."""
+        return await self._inbox.reader_keys(person, now)
+
+    async def feed_after(self, seq: int, limit: int) -> list[FeedItem]:
+        """See FeedPort."""
+        return await self._inbox.feed_after(seq, limit)
+
+    async def feed_head(self) -> int:
+        """See FeedPort."""
+        return await self._inbox.feed_head()
+
+    async def missed(self, person: int, after_seq: int, limit: int) -> list[FeedItem]:
+        """See FeedPort."""
+        return await self._inbox.missed(person, after_seq, limit, self.clock.now())
+
+    def hints(self) -> AbstractAsyncContextManager[AsyncIterator[FeedHint]]:
+        """See FeedPort."""
+        return self._inbox.hints()
+
+    # ------------------------------------------------------------ the worker
+
+    def use_mail(self, channel: MailChannel) -> None:
+        """Send the lane ``email`` through ``channel``."""
+        project = Project(self.settings.project.name, self.settings.project.url, self.settings.project.timezone)
+        self._outboxes["email"] = MailOutbox(channel, self.words, project, self._unsubscribe)
+
+    def use_push(self, provider: str, app: str, channel: PushChannel) -> None:
+        """Send the lane ``push:PROVIDER:APP`` through ``channel``."""
+        self._outboxes[f"push:{provider}:{app}"] = PushOutbox(channel, self.words)
+
+    async def set_rate(self, lane: str, per_second: float | None) -> None:
+        """Set a lane's rate in sends a second, for all workers; None: no limit."""
+        await self._fanout.set_rate(lane, per_second)
+
+    def worker(self, name: str = "", *, on_progress: Callable[[], None] = lambda: None) -> Worker:
+        """A worker on this engine's channels: ``await worker.run()``, or ``run_until_idle()``."""
+        chosen = self.settings.worker
+        return Worker(
+            name=name or chosen.name or f"{socket.gethostname()}-{os.getpid()}",
+            store=self._fanout,
+            outboxes=self._outboxes,
+            clock=self.clock,
+            randomness=random.random,
+            zone=self.settings.project.timezone,
+            bounds=DeliveryBounds(
+                window=chosen.checkpoint_every,
+                lease=timedelta(seconds=chosen.lease_seconds),
+                retry=RetryBounds(
+                    first_delay=timedelta(seconds=chosen.retry_base_seconds),
+                    longest_delay=timedelta(seconds=chosen.retry_cap_seconds),
+                    most_attempts=chosen.max_attempts,
+                ),
+            ),
+            senders=chosen.lanes,
+            on_progress=on_progress,
+        )
+
+
+@asynccontextmanager
+async def open_engine(
+    settings: Settings, *, clock: Clock | None = None, apply_migrations: bool = False
+) -> AsyncIterator[Engine]:
+    """The engine on its database, for as long as the context is open.
+
+    Raises StoreUnreachable, StoreVersionError, or SchemaMismatch (``apply_migrations`` brings the schema up to date
+    first). Channels are connected by ``ent_notify.engine.channels`` or by ``use_mail`` and ``use_push``.
+    """
+    store = settings.store
+    limits = PoolLimits(
+        largest=store.pool_size,
+        acquire_timeout=store.acquire_timeout_seconds,
+        connect_timeout=store.connect_timeout_seconds,
+    )
+    clock = clock or SystemClock()
+    async with (
+        open_island() as island,
+        open_database(store.url, island, limits=limits, clock=clock, check_schema=False) as db,
+    ):
+        if apply_migrations:
+            await migrate(db, now=clock.now())
+        await check(db)
+        engine = Engine(settings, db, island, clock)
+        await engine.register_types(BUILT_IN)
+        yield engine
+
+
+def _wire(event: Event | Mapping[str, Any]) -> Mapping[str, Any]:
+    return event.to_json() if isinstance(event, Event) else event

@@ -1,0 +1,148 @@
+"""Outboxes: a campaign's texts rendered once, and each target turned into what a channel sends.
+
+All ids are derived, never drawn: a repeat of a delivery carries the same apns-id, Message-ID and collapse id, so that
+it replaces instead of doubling.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID, uuid5
+
+from ent_notify.flows.deliver import Sender
+from ent_notify.model.delivery import MailContent, Outgoing, Urgency, Verdict, WakeUp
+from ent_notify.model.fanout import CampaignContent, Target
+from ent_notify.ports import MailChannel, PushChannel
+from ent_notify.words import Project, Words
+
+Content = TypeVar("Content")
+
+_NAMESPACE = UUID("6f0f3b0a-5b7e-4b7c-9a86-3d3d0a3c9f11")
+
+
+def dedup_id(notification: int, channel: str, target: int) -> str:
+    """The id of one delivery, for ever the same: a UUID in text form."""
+    return str(uuid5(_NAMESPACE, f"{channel}:{notification}:{target}"))
+
+
+def collapse_id(notification: int) -> str:
+    """The id under which a phone replaces one notification by its next version: 32 hexadecimal characters."""
+    return uuid5(_NAMESPACE, f"collapse:{notification}").hex
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Makes one-click unsubscribe links (RFC 8058). ``key`` signs them: at least 32 bytes."""
+
+    url: str
+    key: bytes
+
+    def link(self, person: int, category: str) -> str:
+        """The link of one person for one category. It says who in a signed number, and nothing else."""
+        claim = f"{person}.{category}"
+        return f"{self.url}/v1/unsubscribe?t={claim}.{self._sign(claim)}"
+
+    def read(self, token: str) -> tuple[int, str] | None:
+        """(person, category) of a link's ``t``; None if nobody signed it."""
+        claim, _, signature = token.rpartition(".")
+        person, _, category = claim.partition(".")
+        if not person.isdecimal() or not hmac.compare_digest(signature, self._sign(claim)):
+            return None
+        return int(person), category
+
+    def _sign(self, claim: str) -> str:
+        return hmac.digest(self.key, claim.encode(), "sha256").hex()[:32]
+
+
+class _ByLanguage(dict[str, Content]):
+    """Renders a language's text when it is first asked for."""
+
+    def __init__(self, render: Callable[[str], Content]) -> None:
+        super().__init__()
+        self._render = render
+
+    def __missing__(self, language: str) -> Content:
+        content = self[language] = self._render(language)
+        return content
+
+
+@dataclass(frozen=True, slots=True)
+class MailOutbox:
+    """The lane ``email``."""
+
+    channel: MailChannel
+    words: Words
+    project: Project
+    unsubscribe: Unsubscribe
+
+    def sender(self, content: CampaignContent) -> Sender:
+        """See Outbox."""
+
+        def render(language: str) -> MailContent:
+            return self.words.mail(content.type, content.data, language, self.project)
+
+        contents = _ByLanguage(render)
+
+        async def send(batch: Sequence[Outgoing]) -> list[Verdict]:
+            for language in {item.language for item in batch}:
+                contents[language]
+            return await self.channel.send(contents, batch)
+
+        return send
+
+    def outgoing(self, content: CampaignContent, target: Target) -> Outgoing:
+        """See Outbox."""
+        return Outgoing(
+            target=target.target,
+            address=target.address or "",
+            language=self.words.resolve(target.language),
+            dedup_id=dedup_id(content.notification, "email", target.target),
+            personal={
+                "name": target.name,
+                "children": ", ".join(target.children),
+                "unsubscribe_url": self.unsubscribe.link(target.person, content.category),
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PushOutbox:
+    """A push lane. What leaves is a WakeUp: it has no place for a name, a text or a class."""
+
+    channel: PushChannel
+    words: Words
+
+    def sender(self, content: CampaignContent) -> Sender:
+        """See Outbox."""
+
+        def render(language: str) -> WakeUp:
+            return WakeUp(
+                sentence=self.words.wake_up(content.category, language),
+                notification=dedup_id(content.notification, "push", 0),
+                category=content.category,
+                collapse_id=collapse_id(content.notification),
+                urgency=Urgency(content.urgency),
+                expires_at=content.expires_at,
+            )
+
+        contents = _ByLanguage(render)
+
+        async def send(batch: Sequence[Outgoing]) -> list[Verdict]:
+            for language in {item.language for item in batch}:
+                contents[language]
+            return await self.channel.send(contents, batch)
+
+        return send
+
+    def outgoing(self, content: CampaignContent, target: Target) -> Outgoing:
+        """See Outbox."""
+        return Outgoing(
+            target=target.target,
+            address=target.address or "",
+            language=self.words.resolve(target.language),
+            dedup_id=dedup_id(content.notification, "push", target.target),
+            registered_at=target.registered_at,
+        )

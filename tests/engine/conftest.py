@@ -1,0 +1,84 @@
+"""A small town: two schools, a class each, families, and an engine on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trio
+from pydantic import SecretStr
+
+from ent_notify.engine import Engine, open_engine
+from ent_notify.model.delivery import ACCEPTED, MailContent, Outgoing, Verdict, WakeUp
+from ent_notify.settings import Settings, StoreSettings
+
+TOWN = Path(__file__).with_name("town.sql").read_text(encoding="utf-8")
+TUESDAY = datetime(2026, 9, 8, 8, 0, tzinfo=UTC)
+"""Ten o'clock on a school morning in Paris."""
+
+
+class StepClock:
+    """A clock that stands still until it is advanced; sleeping advances it."""
+
+    def __init__(self, start: datetime = TUESDAY) -> None:
+        self._now = start
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, by: timedelta) -> None:
+        self._now += by
+
+    async def sleep(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+        await trio.lowlevel.checkpoint()
+
+
+Answer = Callable[[Outgoing], Verdict]
+
+
+@dataclass
+class RecordingChannel:
+    """A channel implementation that keeps what it was given and answers as told."""
+
+    answer: Answer = lambda _: ACCEPTED
+    sent: list[Outgoing] = field(default_factory=list)
+    contents: list[MailContent | WakeUp] = field(default_factory=list)
+
+    async def send(
+        self, contents: Mapping[str, MailContent] | Mapping[str, WakeUp], batch: Sequence[Outgoing]
+    ) -> list[Verdict]:
+        await trio.lowlevel.checkpoint()
+        self.contents.extend(contents.values())
+        self.sent.extend(batch)
+        return [self.answer(item) for item in batch]
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@dataclass
+class Town:
+    """The engine and its channels."""
+
+    engine: Engine
+    clock: StepClock
+    mail: RecordingChannel
+    apns: RecordingChannel
+    fcm: RecordingChannel
+
+
+@pytest.fixture
+async def town(dsn: str) -> AsyncIterator[Town]:
+    clock = StepClock()
+    settings = Settings(store=StoreSettings(dsn=SecretStr(dsn)))
+    async with open_engine(settings, clock=clock) as engine:
+        await engine.db.script(TOWN)
+        town = Town(engine, clock, RecordingChannel(), RecordingChannel(), RecordingChannel())
+        engine.use_mail(town.mail)
+        engine.use_push("apns", "fr.ent", town.apns)
+        engine.use_push("fcm", "fr.ent", town.fcm)
+        yield town
