@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import asyncpg
-import orjson
 from asyncpg.transaction import Transaction
 
-from ent_notify._island import tasks
+from ent_notify._island import codecs, tasks
 
 Kind = Literal["fetch", "fetchrow", "fetchval", "execute"]
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
@@ -42,6 +41,14 @@ class NoConnection(Exception):
         super().__init__(f"{in_use} of {limit} connections are in use")
 
 
+class ServerTooOld(Exception):
+    """The server's major version is below what the pool was opened for; ``version`` is as the server writes it."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        super().__init__(version)
+
+
 class Pool:
     """A pool of connections to one server, with a limit and a time-out for getting one. Island side only."""
 
@@ -58,21 +65,29 @@ class Pool:
         largest: int,
         acquire_timeout: float,
         connect_timeout: float,
+        oldest_major: int,
         session: dict[str, str],
     ) -> Pool:
         """Connect ``smallest`` connections; never more than ``largest``. Times in seconds.
 
+        Raises ServerTooOld below PostgreSQL ``oldest_major``, and what the driver raises when it cannot connect.
         ``session`` are server settings of every connection. asyncpg's reset between two uses is left out: it is a round
         trip for each query, and no statement of the house leaves session state behind (an open transaction is still
         rolled back).
         """
+
+        async def welcome(connection: Any) -> None:
+            if connection.get_server_version().major < oldest_major:
+                raise ServerTooOld(connection.get_settings().server_version)
+            await codecs.install(connection)
+
         pool = await asyncpg.create_pool(
             dsn,
             min_size=smallest,
             max_size=largest,
             timeout=connect_timeout,
             server_settings=session,
-            init=_speak_json,
+            init=welcome,
             reset=_no_reset,
         )
         return cls(pool, acquire_timeout)
@@ -84,15 +99,6 @@ class Pool:
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
-
-    async def server_version(self) -> tuple[int, str]:
-        """(major, as the server writes it)."""
-        connection = await self._acquire()
-        try:
-            version = connection.get_server_version()
-            return version.major, connection.get_settings().server_version
-        finally:
-            await tasks.uncancelled(self._pool.release(connection))
 
     async def one(self, statement: Statement) -> Any:
         """Run one statement in a transaction of its own."""
@@ -246,17 +252,3 @@ def rows_touched(status: str) -> int:
 
 async def _no_reset(_: Any) -> None:
     return
-
-
-async def _speak_json(connection: Any) -> None:
-    # jsonb travels with one version byte before the text; orjson takes and gives the bytes as they are.
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        format="binary",
-        encoder=lambda value: b"\x01" + orjson.dumps(value),
-        decoder=lambda data: orjson.loads(data[1:]),
-    )
-    await connection.set_type_codec(
-        "json", schema="pg_catalog", format="binary", encoder=orjson.dumps, decoder=orjson.loads
-    )

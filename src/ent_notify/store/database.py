@@ -23,13 +23,13 @@ import trio
 
 from ent_notify._island import Island
 from ent_notify._island.listen import Listener
-from ent_notify._island.postgres import CopyOut, Isolation, Kind, Lease, Pool, Statement
+from ent_notify._island.postgres import CopyOut, Isolation, Kind, Lease, Pool, ServerTooOld, Statement
 from ent_notify.clock import SystemClock
 from ent_notify.errors import EntNotifyError, StoreBusy, StoreVersionError
 from ent_notify.ports import Clock
 from ent_notify.store.embedded import EmbeddedServer, is_embedded, parse_address
 from ent_notify.store.faults import DRIVER_ERRORS, is_conflict, translate
-from ent_notify.store.sql import query
+from ent_notify.store.sql import Query, query
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -88,32 +88,32 @@ class PoolLimits:
 
 
 class Session:
-    """Statements by name. What Database and Transaction have in common."""
+    """Statements by name (``area.query``), or as a Query. What Database and Transaction have in common."""
 
     _where: str
 
-    async def fetch(self, name: str, /, **parameters: Any) -> list[Record]:
+    async def fetch(self, name: str | Query, /, **parameters: Any) -> list[Record]:
         """Every row of the query ``name``."""
         rows: list[Record] = await self._one("fetch", name, parameters)
         return rows
 
-    async def fetchrow(self, name: str, /, **parameters: Any) -> Record | None:
+    async def fetchrow(self, name: str | Query, /, **parameters: Any) -> Record | None:
         """The first row, or None."""
         row: Record | None = await self._one("fetchrow", name, parameters)
         return row
 
-    async def fetchval(self, name: str, /, **parameters: Any) -> Any:
+    async def fetchval(self, name: str | Query, /, **parameters: Any) -> Any:
         """The first column of the first row, or None."""
         return await self._one("fetchval", name, parameters)
 
-    async def execute(self, name: str, /, **parameters: Any) -> int:
+    async def execute(self, name: str | Query, /, **parameters: Any) -> int:
         """Run the statement; how many rows it touched."""
         touched: int = await self._one("execute", name, parameters)
         return touched
 
-    async def transact(self, statements: Iterable[tuple[str, Mapping[str, Any]]]) -> list[list[Record]]:
+    async def transact(self, statements: Iterable[tuple[str | Query, Mapping[str, Any]]]) -> list[list[Record]]:
         """Run several ``(name, parameters)`` in one crossing and one transaction; the rows of each, in order."""
-        bound = [Statement("fetch", *_bind(name, parameters)) for name, parameters in statements]
+        bound = [_statement("fetch", name, parameters) for name, parameters in statements]
         results: list[list[Record]] = await self._many(bound)
         return results
 
@@ -121,7 +121,7 @@ class Session:
         """Run a text of statements without parameters, such as a migration's, all or nothing."""
         raise NotImplementedError
 
-    async def _one(self, kind: Kind, name: str, parameters: Mapping[str, Any]) -> Any:
+    async def _one(self, kind: Kind, name: str | Query, parameters: Mapping[str, Any]) -> Any:
         raise NotImplementedError
 
     async def _many(self, statements: Sequence[Statement]) -> Any:
@@ -164,16 +164,16 @@ class Transaction(Session):
 
     @asynccontextmanager
     async def stream(
-        self, name: str, /, *, prefetch: int = 1000, **parameters: Any
+        self, name: str | Query, /, *, prefetch: int = 1000, **parameters: Any
     ) -> AsyncIterator[AsyncIterator[list[Record]]]:
         """The rows of the query ``name`` in batches of ``prefetch``, through a server-side cursor."""
-        statement = Statement("fetch", *_bind(name, parameters))
-        with self._translated(name):
+        statement = _statement("fetch", name, parameters)
+        with self._translated(str(name)):
             cursor = await self._island.run(self._lease.open_cursor, statement)
 
         async def batches() -> AsyncIterator[list[Record]]:
             while True:
-                with self._translated(name):
+                with self._translated(str(name)):
                     rows = await self._island.run(self._lease.next_rows, cursor, prefetch)
                 if rows:
                     yield rows
@@ -186,9 +186,9 @@ class Transaction(Session):
         finally:
             await generator.aclose()  # type: ignore[attr-defined]  # an async generator is one, and has it
 
-    async def _one(self, kind: Kind, name: str, parameters: Mapping[str, Any]) -> Any:
-        statement = Statement(kind, *_bind(name, parameters))
-        with self._translated(name):
+    async def _one(self, kind: Kind, name: str | Query, parameters: Mapping[str, Any]) -> Any:
+        statement = _statement(kind, name, parameters)
+        with self._translated(str(name)):
             return await self._island.run(self._lease.run, statement)
 
     async def _many(self, statements: Sequence[Statement]) -> Any:
@@ -258,7 +258,7 @@ class Database(Session):
 
     @asynccontextmanager
     async def stream(
-        self, name: str, /, *, prefetch: int = 1000, **parameters: Any
+        self, name: str | Query, /, *, prefetch: int = 1000, **parameters: Any
     ) -> AsyncIterator[AsyncIterator[list[Record]]]:
         """The rows of the query ``name`` in batches of ``prefetch``, as of one instant; it may be left half-way."""
         async with self.transaction() as tx, tx.stream(name, prefetch=prefetch, **parameters) as batches:
@@ -266,16 +266,16 @@ class Database(Session):
 
     @asynccontextmanager
     async def copy_out(
-        self, name: str, /, *, form: Format = "csv", **parameters: Any
+        self, name: str | Query, /, *, form: Format = "csv", **parameters: Any
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The rows of the query ``name`` as COPY writes them, in blocks of bytes; it may be left half-way."""
-        statement = Statement("fetch", *_bind(name, parameters))
-        with self._translated(name):
+        statement = _statement("fetch", name, parameters)
+        with self._translated(str(name)):
             lease = await self.island.run(self._pool.begin, "read_committed")
         copy: CopyOut | None = None
         try:
             copy = await self.island.run(CopyOut.open, lease, statement, form)
-            yield _blocks(self, copy, name)
+            yield _blocks(self, copy, str(name))
         finally:
             with trio.CancelScope(shield=True):
                 if copy is not None:
@@ -311,9 +311,9 @@ class Database(Session):
                 await generator.aclose()  # type: ignore[attr-defined]  # an async generator is one, and has it
                 await self.island.run_uncancelled(listener.aclose)
 
-    async def _one(self, kind: Kind, name: str, parameters: Mapping[str, Any]) -> Any:
-        statement = Statement(kind, *_bind(name, parameters))
-        return await self._retried(lambda: self._crossed(name, self._pool.one, statement), name)
+    async def _one(self, kind: Kind, name: str | Query, parameters: Mapping[str, Any]) -> Any:
+        statement = _statement(kind, name, parameters)
+        return await self._retried(lambda: self._crossed(str(name), self._pool.one, statement), str(name))
 
     async def _many(self, statements: Sequence[Statement]) -> Any:
         return await self._retried(lambda: self._crossed("transact", self._pool.unit, statements), "transact")
@@ -381,16 +381,15 @@ async def _connected(
     limits = limits or PoolLimits()
     try:
         pool = await island.run(_open_pool, dsn, limits)
-    except ValueError as error:
+    except ServerTooOld as error:
+        raise StoreVersionError(
+            f"PostgreSQL at {shown(dsn)} is {error.version}: ent_notify needs {OLDEST_MAJOR} or newer"
+        ) from error
+    except ValueError as error:  # the address itself makes no sense to the driver
         raise translate(asyncpg.InterfaceError(str(error)), "connect", shown(dsn)) from error
     except DRIVER_ERRORS as error:
         raise translate(error, "connect", shown(dsn)) from error
     try:
-        major, version = await island.run(pool.server_version)
-        if major < OLDEST_MAJOR:
-            raise StoreVersionError(
-                f"PostgreSQL at {shown(dsn)} is {version}: ent_notify needs {OLDEST_MAJOR} or newer"
-            )
         yield Database(island, pool, dsn, limits, clock or SystemClock(), server)
     finally:
         with trio.CancelScope(shield=True):
@@ -404,13 +403,14 @@ async def _open_pool(dsn: str, limits: PoolLimits) -> Pool:
         largest=limits.largest,
         acquire_timeout=limits.acquire_timeout,
         connect_timeout=limits.connect_timeout,
+        oldest_major=OLDEST_MAJOR,
         session=SESSION,
     )
 
 
-def _bind(name: str, parameters: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-    found = query(name)
-    return found.sql, found.bind(parameters)
+def _statement(kind: Kind, name: str | Query, parameters: Mapping[str, Any]) -> Statement:
+    found = name if isinstance(name, Query) else query(name)
+    return Statement(kind, found.sql, found.bind(parameters))
 
 
 def shown(dsn: str) -> str:

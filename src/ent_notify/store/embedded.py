@@ -91,7 +91,8 @@ def parse_address(dsn: str) -> EmbeddedAddress:
 class EmbeddedServer:
     """One process's use of the server in a folder. Everything here blocks: call it in a thread."""
 
-    def __init__(self, cluster: Cluster, users: IO[bytes]) -> None:
+    def __init__(self, address: EmbeddedAddress, cluster: Cluster, users: IO[bytes]) -> None:
+        self.address = address
         self.cluster = cluster
         self._users: IO[bytes] | None = users
 
@@ -111,7 +112,7 @@ class EmbeddedServer:
                 cluster.start(address.listen, address.settings)
             users = _open_lock(cluster.folder / "users")
             fcntl.flock(users, fcntl.LOCK_SH)
-        return cls(cluster, users)
+        return cls(address, cluster, users)
 
     def leave(self) -> None:
         """Stop being a user; the last one stops the server. May be called again."""

@@ -69,9 +69,11 @@ def _translate(error: Exception, doing: str, where: str) -> EntNotifyError:
         return StoreUnreachable(f"{doing}: PostgreSQL at {where} let us not in: {_said(error)}")
     if state in _BUSY or state in CONFLICTS:
         return StoreBusy(f"{doing}: PostgreSQL at {where} is busy: {_said(error)}; try again")
-    detail = getattr(error, "detail", None)
-    return StoreError(f"{doing}: {_said(error)}" + (f" ({detail})" if detail else ""))
+    more = "; ".join(text for text in (getattr(error, "detail", None), getattr(error, "hint", None)) if text)
+    return StoreError(f"{doing}: {_said(error)}" + (f" ({more})" if more else ""))
 
 
 def _said(error: Exception) -> str:
-    return str(error).strip() or type(error).__name__
+    """The error's own sentence, without the DETAIL and HINT that the driver appends."""
+    said = error.args[0] if error.args and isinstance(error, asyncpg.PostgresError) else error
+    return str(said).strip() or type(error).__name__

@@ -30,6 +30,9 @@ class Query:
     parameters: tuple[str, ...]
     """Names in the order of ``$1, $2, ...``."""
 
+    def __str__(self) -> str:
+        return self.name
+
     def bind(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
         """``given`` in the query's order. Raises StoreError naming a parameter that is missing or too many."""
         try:
