@@ -56,7 +56,7 @@ def _dsn(value: SecretStr) -> SecretStr:
     parts = urlsplit(text)
     if parts.scheme in ("postgresql", "postgres") and (parts.netloc or parts.query):
         return value
-    if text.startswith(EMBEDDED) and not parts.netloc and not parts.query:
+    if text.startswith(EMBEDDED) and not parts.netloc:
         return value
     raise ValueError(
         "give embedded: (a PostgreSQL of our own), embedded:///folder, or postgresql://user@host:5432/database"
@@ -123,6 +123,6 @@ def without_password(dsn: str) -> str:
     """``dsn`` as it may be shown: user and hosts stay, passwords and all parameters go."""
     parts = urlsplit(dsn)
     if parts.scheme not in ("postgresql", "postgres"):
-        return dsn
+        return dsn.partition("?")[0]
     user, at, hosts = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{hosts}", query="", fragment=""))

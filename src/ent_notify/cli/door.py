@@ -1,0 +1,128 @@
+"""What the commands share: settings, running async code, showing data, and stopping on a signal.
+
+Commands import the engine and its shells when they run, not when the program starts: ``--help`` stays instant.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import orjson
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from ent_notify.observe import configure_logging, get_logger
+
+if TYPE_CHECKING:
+    from ent_notify.settings import Settings
+
+PROGRAM = "ent-notify"
+T = TypeVar("T")
+
+_log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Door:
+    """What the options before the command said."""
+
+    config: Path | None = None
+    debug: bool = False
+
+    def settings(self) -> Settings:
+        """The settings of this process. Raises SettingsError."""
+        from ent_notify.settings import load_settings
+
+        return load_settings(self.config)
+
+    def service_settings(self) -> Settings:
+        """The settings of a service, with logs written as they say, to the standard error."""
+        settings = self.settings()
+        key = settings.privacy.pseudonym_key
+        configure_logging(settings.log.level, pseudonym_key=key.get_secret_value() if key else None)
+        return settings
+
+    def run(self, main: Callable[[], Awaitable[T]]) -> T:
+        """Run a command's coroutine to its end. What libraries log meanwhile is not for an operator's screen."""
+        if not logging.getLogger().handlers:
+            logging.getLogger().addHandler(logging.NullHandler())
+        return trio.run(main)
+
+
+pass_door = click.make_pass_decorator(Door, ensure=True)
+
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
+
+
+def show_json(value: Any) -> None:
+    """Print ``value`` (data classes, mappings, sequences, instants) as JSON."""
+    click.echo(to_json(value))
+
+
+def write_json(value: Any, file: Path) -> None:
+    """Write ``value`` as JSON to ``file``; ``-`` is the standard output."""
+    if str(file) == "-":
+        show_json(value)
+    else:
+        file.write_text(to_json(value) + "\n", encoding="utf-8")
+
+
+def to_json(value: Any) -> str:
+    """``value`` as indented JSON."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table; numbers stand on the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for position, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[position], int) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    console().print(table)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on this process's present output, with no markup read into what is printed."""
+    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+async def run_service(serve: Callable[[], Awaitable[None]], drain: Callable[[], None], *, drain_seconds: float) -> None:
+    """Run ``serve`` until it returns. SIGTERM or SIGINT calls ``drain``; a second, or ``drain_seconds``, cancels."""
+    async with trio.open_nursery() as nursery:
+
+        async def stop_on_signal(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                task_status.started()
+                told = await anext(signals)
+                _log.info("service_stopping", signal=signal.Signals(told).name)
+                drain()
+                with trio.move_on_after(drain_seconds):
+                    await anext(signals)
+                _log.warning("service_stopped_early")
+                nursery.cancel_scope.cancel()
+
+        await nursery.start(stop_on_signal)
+        await serve()
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,179 @@
+"""``publish``, ``campaign`` and ``explain``: events, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import IO, Any
+
+import click
+import orjson
+
+from ent_notify.cli.door import Door, json_flag, pass_door, show_json, show_table
+from ent_notify.errors import MalformedEvent
+
+_BATCH = 500
+
+
+@click.command(short_help="Publish events from a file.")
+@click.argument("file", type=click.File("rb"))
+@json_flag
+@pass_door
+def publish(door: Door, file: IO[bytes], as_json: bool) -> None:
+    """Publish the events in FILE: one JSON object, or one on each line; - reads the standard input.
+
+    An event with a key that was published before changes nothing, so the same FILE may be published again after a
+    failure. Lines are published in batches of 500: a refused one stops the run, and nothing of its batch is written.
+
+    \b
+    Example:
+      echo '{"type": "Announcement", "key": "fermeture-2026-09-14", "audience": {"school": "0541234A"},
+             "data": {"title": "Fermeture", "body": "Le collège est fermé lundi."}}' | ent-notify publish -
+    """
+    from ent_notify.engine import open_engine
+
+    settings = door.settings()
+
+    async def work() -> tuple[int, int]:
+        created = repeated = 0
+        async with open_engine(settings) as engine:
+            for batch in _batches(_events(file)):
+                for published in await engine.publish_many(batch):
+                    created += published.created
+                    repeated += not published.created
+                    if as_json:
+                        click.echo(orjson.dumps({"notification": published.notification, "created": published.created}))
+        return created, repeated
+
+    created, repeated = door.run(work)
+    if not as_json:
+        again = f"; {repeated} had been published before" if repeated else ""
+        click.echo(f"published {created} {'event' if created == 1 else 'events'}{again}")
+
+
+def _events(file: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """The events in ``file``. Raises MalformedEvent with the line's number."""
+    first = file.readline()
+    if first.strip() and not _is_json(first):
+        yield _event(first + file.read(), 1)  # one object over several lines
+        return
+    for number, line in enumerate(chain((first,), file), start=1):
+        if line.strip():
+            yield _event(line, number)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _event(text: bytes, line: int) -> dict[str, Any]:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        place = f"line {line + error.lineno - 1}, column {error.colno}"
+        raise MalformedEvent(f"{place} is not JSON: {error.msg}; write one event as one JSON object") from None
+    if not isinstance(value, dict):
+        raise MalformedEvent(f"line {line} is not a JSON object but a {type(value).__name__}; write one event there")
+    return value
+
+
+def _batches(events: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    for event in events:
+        batch.append(event)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@click.command(short_help="Show the ledger of a campaign.")
+@click.argument("id", type=int, required=False)
+@json_flag
+@pass_door
+def campaign(door: Door, id: int | None, as_json: bool) -> None:  # noqa: A002 - the operator's word
+    """Show the ledger of campaign ID (a notification's number), or of the newest campaigns.
+
+    Planned is always the sum of accepted, held, suppressed, failed and pending. Held: a pause keeps it until its end.
+    Suppressed: no longer eligible when its turn came (has left, has read it, opted out), with the reason.
+
+    \b
+    Example:
+      ent-notify campaign 12
+    """
+    from ent_notify.engine import open_engine
+
+    settings = door.settings()
+
+    async def work() -> list[Any]:
+        async with open_engine(settings) as engine:
+            if id is not None:
+                return [await engine.ledger(id)]
+            return [ledger for ledger, _ in await engine.ledgers()]
+
+    ledgers = door.run(work)
+    if as_json:
+        show_json(ledgers if id is None else ledgers[0])
+        return
+    columns = ["campaign", "event", "planned", "accepted", "held", "suppressed", "failed", "pending"]
+    rows = [
+        [each.campaign, each.event, each.planned, each.accepted, each.held, sum(each.suppressed.values()),
+         sum(each.failed.values()), each.pending]
+        for each in ledgers
+    ]  # fmt: skip
+    show_table("Campaigns, in deliveries", columns, rows)
+    reasons = [
+        [each.campaign, state, reason, count]
+        for each in ledgers
+        for state, counts in (("suppressed", each.suppressed), ("failed", each.failed))
+        for reason, count in sorted(counts.items())
+    ]
+    if reasons:
+        click.echo()
+        show_table("Why", ["campaign", "state", "reason", "deliveries"], reasons)
+
+
+@click.command(short_help="Say why somebody got a notification, or did not.")
+@click.argument("notification", type=int)
+@click.argument("person")
+@json_flag
+@pass_door
+def explain(door: Door, notification: int, person: str, as_json: bool) -> None:
+    """Say what became of NOTIFICATION for PERSON (the host's id), on each channel, and why.
+
+    \b
+    Example:
+      ent-notify explain 12 AAF-1234567
+    """
+    from ent_notify.engine import open_engine
+
+    settings = door.settings()
+
+    async def work() -> Any:
+        async with open_engine(settings) as engine:
+            return await engine.explain(notification, person)
+
+    told = door.run(work)
+    if as_json:
+        show_json(told)
+        return
+    what = f"notification {told.notification} ({told.type}, published {told.published_at:%Y-%m-%d %H:%M} UTC)"
+    if not told.addressed:
+        click.echo(f"{told.person} is not in the audience of {what}")
+        return
+    click.echo(f"{told.person} is in the audience of {what}, and has {'' if told.read else 'not '}read it")
+    rows = [
+        [part.channel, part.provider, part.state, part.reason, part.attempts, _instant(part.at), _instant(part.until)]
+        for part in told.deliveries
+    ]
+    if rows:
+        show_table("", ["channel", "provider", "state", "reason", "tries", "at (UTC)", "until (UTC)"], rows)
+
+
+def _instant(at: Any) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at is not None else ""
