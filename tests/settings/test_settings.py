@@ -173,6 +173,7 @@ def test_an_unknown_group_is_refused_with_the_nearest(workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ('[gateway]\ntrusted_proxies = ["proxy"]', ["gateway.trusted_proxies = 'proxy'", "not names or networks"]),
         ("[store]\npool_size = 0", ["store.pool_size = 0", "greater than or equal to 2", "Connections that one"]),
         ('[store]\npool_size = "many"', ["store.pool_size = 'many'", "valid integer"]),
         ('[email]\ntls = "ssl"', ["email.tls = 'ssl'", "'starttls', 'tls' or 'none'"]),

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ent_notify.settings.kinds import (
     EMBEDDED,
+    Addresses,
     BaseUrl,
     Dsn,
     MailAddress,
@@ -216,6 +217,18 @@ class GatewaySettings(Group):
     """Processes that share the port."""
     max_connections: int = Field(default=18_000, ge=1, le=1_000_000)
     """Streams that one process holds at most; above it a browser is told to come back later."""
+    max_per_person: int = Field(default=8, ge=1, le=1_000)
+    """Streams of one person at once (tabs and devices)."""
+    max_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
+    """Streams from one network address at once; a whole school may stand behind one."""
+    trusted_proxies: Addresses = ()
+    """Addresses of our own reverse proxies: from these, the last X-Forwarded-For entry is the reader's address."""
+    head_seconds: float = Field(default=10.0, ge=1, le=120)
+    """Seconds that a client has to send its whole request."""
+    max_pending_bytes: int = Field(default=65_536, ge=1_024, le=16_777_216)
+    """Bytes that wait for a slow reader, beyond the kernel's own buffer; above it the stream is cut, to be resumed."""
+    max_replay: int = Field(default=1_000, ge=1, le=100_000)
+    """Missed notifications replayed to a stream that resumes; one that missed more is told to read its inbox again."""
     origins: Origins = ()
     """Exact origins whose pages may open a stream or post; in the environment, separated by commas."""
     ticket_seconds: float = Field(default=60.0, ge=1, le=60)

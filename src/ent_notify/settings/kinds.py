@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from email.errors import HeaderParseError
 from email.headerregistry import Address
+from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -42,6 +43,13 @@ def _origin(text: str) -> str:
     if parts.scheme not in ("https", "http") or not parts.hostname or text != bare or "*" in text or "@" in text:
         raise ValueError("give an exact origin, scheme and host only, such as https://ent.example (no wildcard)")
     return text
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError("give addresses such as 192.0.2.1 or 2001:db8::1, not names or networks") from None
 
 
 def _base_url(text: str) -> str:
@@ -97,6 +105,7 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Dsn = Annotated[SecretStr, AfterValidator(_dsn)]
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_comma_separated)]
 """In TOML a list; in the environment, separated by commas."""
+Addresses = Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], NoDecode, BeforeValidator(_comma_separated)]
 
 TableName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Table = Annotated[Mapping[TableName, _T], AfterValidator(Entries), PlainSerializer(dict)]
