@@ -122,6 +122,7 @@ class FakeApns(Script[ApnsRequest]):
         self._issued: dict[str, datetime] = {}
         self._in_use: dict[int, str] = {}
         self._expired: set[str] = set()
+        self._renewable: set[str] = set()  # those that we called expired: a new one right after is no update too many
 
     @property
     def host(self) -> str:
@@ -197,6 +198,8 @@ class FakeApns(Script[ApnsRequest]):
 
     def _refuse(self, push: ApnsRequest, refusal: Refuse) -> Answer:
         self.counts[refusal.reason] += 1
+        if refusal.reason == "ExpiredProviderToken":
+            self._renewable.add(push.headers["authorization"].partition(" ")[2])
         status = refusal.status or STATUS_OF_REASON[refusal.reason]
         body: dict[str, Any] = {"reason": refusal.reason}
         if status == 410:
@@ -263,12 +266,12 @@ class FakeApns(Script[ApnsRequest]):
     def _updated_lately(self, connection: int, now: datetime) -> bool:
         """Whether one more new token would be the second update within 20 minutes, on its connection or (strict)
         over all connections. The first token is not an update."""
+        last = self._in_use.get(connection)
         if self._strict_tokens:
-            seen = sorted(self.provider_tokens.values())
+            times = sorted(at for token, at in self.provider_tokens.items() if token not in self._renewable)[1:]
         else:
-            last = self._in_use.get(connection)
-            seen = [] if last is None else [self.provider_tokens[last]] * 2
-        return len(seen) > 1 and now - seen[-1] < _TOKEN_REST
+            times = [] if last is None or last in self._renewable else [self.provider_tokens[last]]
+        return bool(times) and now - times[-1] < _TOKEN_REST
 
     def _read(self, token: str) -> datetime | None:
         try:
