@@ -13,10 +13,15 @@ from urllib.parse import quote
 
 import pytest
 import trio
+from hypothesis import settings
 
 from ent_notify._island import Island, open_island
 from ent_notify.store import Database, migrate, open_database
 from ent_notify.store.embedded import EmbeddedServer, parse_address
+
+# correctness tests never judge by the clock
+settings.register_profile("ent_notify", deadline=None)
+settings.load_profile("ent_notify")
 
 TEMPLATE = "template_house"
 EPOCH = datetime(2026, 9, 1, 6, 0, tzinfo=UTC)

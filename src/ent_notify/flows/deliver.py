@@ -147,15 +147,13 @@ class Deliverer:
             while sent < len(batch) and not down:
                 pace = await self._permit(pace, len(batch) - sent)
                 size = pace.group(len(batch) - sent)
-                due_at = pace.due_at(size)
-                now = self.clock.now()
-                if due_at > now:
-                    await self.clock.sleep((due_at - now).total_seconds())
-                    now = self.clock.now()
-                if pace.is_over(now):
-                    continue
+                early = (pace.due_at(size) - self.clock.now()).total_seconds()
+                if early > 0:
+                    await self.clock.sleep(early)
+                    if pace.at(self.clock.now()) != pace:
+                        continue  # held up meanwhile: what was missed is forfeited
                 nursery.start_soon(send_group, sent, batch[sent : sent + size])
-                pace = pace.after(size, now)
+                pace = pace.after(size)
                 sent += size
         verdicts = [verdict for first in sorted(answers) for verdict in answers[first]]
         if down and all(v.kind is VerdictKind.PAUSE_CHANNEL for v in verdicts):
@@ -168,7 +166,7 @@ class Deliverer:
 
     async def _permit(self, pace: Pace, wanted: int) -> Pace:
         """The same pace while its slot lasts, else the pace of a newly reserved one."""
-        while pace.is_over(self.clock.now()):
+        while (pace := pace.at(self.clock.now())).left <= 0:
             answer = await self.store.reserve(self.lane.id, wanted, self.clock.now(), self.bounds.horizon)
             if isinstance(answer, NothingToClaim):
                 now = self.clock.now()

@@ -2,22 +2,28 @@
 
 A bucket is one instant, the theoretical arrival time (``tat``) of the next send. Reserving ``n`` sends moves it by
 ``n / per_second`` and gives a slot; slots of one bucket never overlap, whoever holds them. Within a slot send ``i`` may
-go at ``starts_at + i / per_second``, and never once the slot is over: a worker that was held up reserves again.
+go at ``starts_at + i / per_second``; what is missed is forfeited, so that a worker that was held up (a pause of the
+process, a slow provider) never sends in somebody else's time: it reserves again.
 
 Source: ITU-T I.371 (generic cell rate algorithm) with no burst tolerance, since providers count in plain windows.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 HEADROOM = 0.99
-"""Share of a provider's limit that is used. Sends leave in small groups, and a group may straddle the edge of the
-provider's window; one per cent pays for that, so that no window ever holds more than the limit."""
+"""Share of a provider's limit that is used. A group may straddle the edge of the provider's window, and a send may be
+a little late: GROUP_SECONDS and LATENESS_SECONDS together are under one per cent of a second, so that no window of a
+second or more ever holds more than the limit."""
 
 GROUP_SECONDS = 0.004
 """Sends that fall due within this time leave as one group."""
+
+LATENESS_SECONDS = 0.005
+"""How late a send may leave without losing its place."""
 
 SLOT_SECONDS = 2.0
 """The longest slot reserved at once: what a killed worker can waste of the limit."""
@@ -49,41 +55,42 @@ def reserve(tat: datetime, now: datetime, wanted: int, per_second: float) -> tup
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Progress through one slot: how many sends have left, and when the last group did."""
+    """Progress through one slot, in cells of ``1 / per_second``: each send has a cell of its own, and one that is
+    missed is forfeited. ``cell`` is the next one."""
 
     slot: Slot
-    sent: int = 0
-    last_at: datetime | None = None
-    last_size: int = 0
+    cell: int = 0
 
     @property
     def left(self) -> int:
         """Sends that the slot still permits."""
-        return self.slot.sends - self.sent
+        return self.slot.sends - self.cell
+
+    def at(self, now: datetime) -> Pace:
+        """The same pace at ``now``: the cells that are past by more than LATENESS_SECONDS are given up."""
+        rate = self.slot.per_second
+        if rate is None:
+            return self
+        elapsed = (now - self.slot.starts_at).total_seconds() - LATENESS_SECONDS
+        late = math.ceil(elapsed * rate - (self.cell + self._nominal_group - 1))
+        return self if late <= 0 else replace(self, cell=min(self.cell + late, self.slot.sends))
 
     def group(self, wanted: int) -> int:
         """Size of the next group of at most ``wanted`` sends."""
         wanted = min(wanted, self.left)
-        if self.slot.per_second is None:
-            return wanted
-        return max(min(1, wanted), min(wanted, int(self.slot.per_second * GROUP_SECONDS)))
+        return wanted if self.slot.per_second is None else min(wanted, self._nominal_group)
 
     def due_at(self, size: int) -> datetime:
-        """When the next group may leave: not before its last send's own time, nor closer to the group before it than
-        that group's worth of time, however late that one was."""
+        """When the next group of ``size`` may leave: with the cell of its last send."""
         rate = self.slot.per_second
         if rate is None:
             return self.slot.starts_at
-        due = self.slot.starts_at + timedelta(seconds=(self.sent + size - 1) / rate)
-        if self.last_at is not None:
-            due = max(due, self.last_at + timedelta(seconds=size / rate))
-        return due
+        return self.slot.starts_at + timedelta(seconds=(self.cell + size - 1) / rate)
 
-    def is_over(self, at: datetime) -> bool:
-        """Whether nothing may be sent from this slot at ``at`` any more."""
-        ends_at = self.slot.ends_at
-        return self.left <= 0 or (ends_at is not None and at >= ends_at)
+    def after(self, size: int) -> Pace:
+        """The pace once ``size`` sends have left."""
+        return replace(self, cell=self.cell + size)
 
-    def after(self, size: int, at: datetime) -> Pace:
-        """The pace once ``size`` sends have left at ``at``."""
-        return replace(self, sent=self.sent + size, last_at=at, last_size=size)
+    @property
+    def _nominal_group(self) -> int:
+        return max(1, int((self.slot.per_second or 0) * GROUP_SECONDS))

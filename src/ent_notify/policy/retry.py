@@ -85,9 +85,11 @@ def settle(
     elif verdict.kind is VerdictKind.UNKNOWN:
         most = 1 if message_class is MessageClass.DIGEST else bounds.unknown_attempts
         reason = f"unknown:{reason}"
-    delay = backoff(max(counted, 1), fraction, bounds)
-    if verdict.retry_after is not None:
-        delay = max(timedelta(seconds=verdict.retry_after), min(delay, timedelta(seconds=verdict.retry_after * 1.5)))
+    if verdict.retry_after:
+        # the provider's own word, and half as much again at most, so that not everybody comes back at once
+        delay = timedelta(seconds=verdict.retry_after * (1 + fraction / 2))
+    else:
+        delay = backoff(max(counted, 1), fraction, bounds)
     retry_at = now + delay
     if counted >= most or retry_at >= expires_at:
         return Outcome(OutcomeState.FAILED, reason, attempt)

@@ -397,7 +397,7 @@ declare
     l lane;
 begin
     select * into l from lane where id = lane_wanted for update;
-    per_second := l.per_second;
+    per_second := l.per_second * 0.99;   -- ent_notify.policy.rate.HEADROOM says why
     if l.paused_until > at then
         wait_until := l.paused_until;
     elsif l.per_second is null then
@@ -407,8 +407,8 @@ begin
         wait_until := l.tat - horizon;
     else
         starts_at := greatest(l.tat, at);
-        slot_sends := greatest(1, least(wanted, floor(l.per_second * extract(epoch from slot))::int));
-        update lane set tat = starts_at + make_interval(secs => slot_sends / l.per_second) where id = lane_wanted;
+        slot_sends := greatest(1, least(wanted, floor(per_second * extract(epoch from slot))::int));
+        update lane set tat = starts_at + make_interval(secs => slot_sends / per_second) where id = lane_wanted;
     end if;
 end $$;
 
