@@ -46,7 +46,9 @@ class _Call:
         self.fn = fn
         self.args = args
         self.context = contextvars.copy_context()
-        self.task: asyncio.Task[Any] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.started = False
+        self.cancelled = False
 
     def deliver(self, result: outcome.Outcome[Any]) -> None:
         """Hand ``result`` to whoever waits. Called on the island's thread, once."""
@@ -54,18 +56,27 @@ class _Call:
 
     def begin(self, island: Island) -> None:
         """Start the asyncio task. Called on the island's thread."""
-        try:
-            coroutine = self.fn(*self.args)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
-            island.settle(self, outcome.Error(error))
-            return
-        self.task = island.loop.create_task(coroutine, context=self.context)
-        self.task.add_done_callback(lambda task: island.settle(self, _result(task)))
+        self.task = island.loop.create_task(self._carry(island), context=self.context)
 
     def cancel(self) -> None:
         """Cancel the asyncio task, if it still runs. Called on the island's thread, after ``begin``."""
-        if self.task is not None:
+        self.cancelled = True
+        if self.started and self.task is not None:  # a task cancelled before its first step would never answer
             self.task.cancel()
+
+    async def _carry(self, island: Island) -> None:
+        # Settling here, and not in a done callback, saves the loop a turn; and the task itself never fails, so that
+        # even a SystemExit belongs to the caller, and not to the loop.
+        self.started = True
+        result: outcome.Outcome[Any]
+        if self.cancelled:
+            result = outcome.Error(asyncio.CancelledError())
+        else:
+            try:
+                result = outcome.Value(await self.fn(*self.args))
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
+                result = outcome.Error(error)
+        island.settle(self, result)
 
 
 class _TrioCall(_Call):
@@ -297,13 +308,6 @@ class Island:
             if must_wait:
                 await ended.wait()
             self._thread.join()
-
-
-def _result(task: asyncio.Task[Any]) -> outcome.Outcome[Any]:
-    try:
-        return outcome.Value(task.result())
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
-        return outcome.Error(error)
 
 
 def _torn(fn: Callable[..., Any], error: BaseException) -> RuntimeError:
