@@ -96,7 +96,7 @@ class ApnsChannel:
         return PushStatistics(
             connections=len(connections),
             open_streams=sum(len(connection.exchanges) for connection in connections),
-            overdue=len(self._sender.overdue) if self._sender else 0,
+            overdue=self._sender.overdue if self._sender else 0,
             credentials_made=self._token.made,
         )
 

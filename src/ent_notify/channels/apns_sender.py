@@ -105,7 +105,7 @@ class ApnsSender:
         self._timeout = options.send_timeout
         self._late_window = options.late_window
         self._late = late
-        self.overdue: deque[tuple[float, _Push]] = deque()
+        self._overdue: deque[tuple[float, _Push]] = deque()
         self._sweeping = False
 
     async def send(self, letters: Sequence[Letter]) -> list[Verdict]:
@@ -133,6 +133,11 @@ class ApnsSender:
             if timer is not None:
                 timer.cancel()
         return [push.verdict or NOT_SENT for push in batch.pushes]
+
+    @property
+    def overdue(self) -> int:
+        """Pushes called Unknown whose answer would still be taken."""
+        return sum(push.fate is None for _, push in self._overdue)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -235,21 +240,21 @@ class ApnsSender:
         while self._next_deadline(batch) <= now:
             push = batch.written.popleft()[2]
             batch.settle(push, TIMEOUT)
-            self.overdue.append((now + self._late_window, push))
+            self._overdue.append((now + self._late_window, push))
             if push.connection is not None and push.connection.heard_at < push.started_at:
                 push.connection.retire()  # not a byte since: half-open, perhaps; what it still says is taken
-        if self.overdue and not self._sweeping:
+        if self._overdue and not self._sweeping:
             self._sweeping = True
-            self._loop.call_at(self.overdue[0][0], self._sweep)
+            self._loop.call_at(self._overdue[0][0], self._sweep)
 
     def _sweep(self) -> None:
         """Close the streams of those whose late window is over, so that they take no room."""
         self._sweeping = False
         now = self._loop.time()
-        while self.overdue and (self.overdue[0][0] <= now or self.overdue[0][1].fate is not None):
-            _, push = self.overdue.popleft()
+        while self._overdue and (self._overdue[0][0] <= now or self._overdue[0][1].fate is not None):
+            _, push = self._overdue.popleft()
             if push.fate is None and push.connection is not None:
                 push.connection.abandon(push)
-        if self.overdue:
+        if self._overdue:
             self._sweeping = True
-            self._loop.call_at(self.overdue[0][0], self._sweep)
+            self._loop.call_at(self._overdue[0][0], self._sweep)

@@ -36,7 +36,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ent_notify.clock import SystemClock
-from ent_notify.testing.http2 import Answer, Behaviour, HttpsServer, Limit, Request, open_https_server
+from ent_notify.testing.behaviours import Answer, Behaviour, Limit, Request
+from ent_notify.testing.http2 import HttpsServer, open_https_server
 from ent_notify.testing.process import run_as_process
 from ent_notify.testing.scripting import Accept, Refuse, Script, Shown, epoch_milliseconds, outcome_of
 

@@ -1,16 +1,6 @@
 """A small HTTPS server on trio: HTTP/2 by h2, HTTP/1.1 by h11, certificates by trustme.
 
-It is the ground of the fake APNs and the fake FCM. What it does on a request is a value, a *behaviour*::
-
-    Answer(200)                              a plain answer; Answer(500) is one without a body
-    Slow(2.5, Answer(200))                   the same, later
-    EmptyData(Answer(410, b"{...}"))         an empty DATA frame before the body
-    Limit(1, Answer(200))                    SETTINGS_MAX_CONCURRENT_STREAMS = 1, then the answer
-    Starve(Answer(200))                      from now on the client gets no more window to send in, until `feed()`
-    Reset(7)                                 RST_STREAM; 7 is REFUSED_STREAM: surely not processed (RFC 9113, 8.7)
-    GoAway(processed=False)                  GOAWAY below this stream; with processed=True, below the next one
-    Drop()                                   the connection is cut after the request's DATA has arrived
-    Silence()                                nothing, ever
+It is the ground of the fake APNs and the fake FCM; what it does on a request is a ``Behaviour``.
 
 The server keeps to flow control in both directions, as a real one does: a client that never acknowledges DATA
 gets no more bodies once its window is used up.
@@ -34,99 +24,27 @@ import hyperframe.frame
 import trio
 import trustme
 
+from ent_notify.testing.behaviours import (
+    REFUSED_STREAM,
+    Answer,
+    Behaviour,
+    Drop,
+    EmptyData,
+    GoAway,
+    Handler,
+    Limit,
+    Request,
+    Reset,
+    Silence,
+    Slow,
+    Starve,
+)
 from ent_notify.testing.http1 import serve_http1
 
-REFUSED_STREAM = 7
-INTERNAL_ERROR = 2
 _READ_SIZE = 65_536
 _UNCOUNTED = 2**32
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response. ``headers`` are pairs of lower-case names and values."""
-
-    status: int
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Slow:
-    """``then``, after ``seconds``."""
-
-    seconds: float
-    then: Behaviour
-
-
-@dataclass(frozen=True, slots=True)
-class EmptyData:
-    """Headers, an empty DATA frame, then the body of ``then``."""
-
-    then: Answer
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A new limit of concurrent streams for this connection, then ``then``."""
-
-    streams: int
-    then: Behaviour
-
-
-@dataclass(frozen=True, slots=True)
-class Starve:
-    """No more WINDOW_UPDATE on this connection, then ``then``."""
-
-    then: Behaviour
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """RST_STREAM with ``code`` (RFC 9113, 7)."""
-
-    code: int = INTERNAL_ERROR
-
-
-@dataclass(frozen=True, slots=True)
-class GoAway:
-    """GOAWAY whose last stream id is this request's (``processed``) or the one before it.
-
-    ``then`` is what follows for this request if it was processed. The connection takes no further request, answers
-    what is due, and closes when that is done.
-    """
-
-    processed: bool = False
-    then: Behaviour | None = None
-    code: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """The TCP connection is closed, without GOAWAY or TLS farewell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """No answer, ever."""
-
-
-Behaviour = Answer | Slow | EmptyData | Limit | Starve | Reset | GoAway | Drop | Silence
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request as it arrived. ``connection`` counts connections from 1; ``stream`` is 0 over HTTP/1.1."""
-
-    connection: int
-    stream: int
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-Handler = Callable[[Request], Behaviour]
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+"""The client has left, or we have cut it; TLS errors are OSErrors."""
 
 
 @dataclass(slots=True)
@@ -146,6 +64,8 @@ class HttpsServer:
         self.open_connections = 0
         self.refused = 0
         """Streams refused because the client went over the limit that it had acknowledged."""
+        self.hang_up = False
+        """Close each new connection after its handshake, without a word."""
         self.protocol_errors: list[str] = []
         """What clients did against RFC 9113, in words (the first hundred)."""
         self.max_streams = max_streams
@@ -189,6 +109,8 @@ class HttpsServer:
         tls = trio.SSLStream(tcp, context, server_side=True, https_compatible=True)
         try:
             await tls.do_handshake()
+            if self.hang_up:
+                return
             if tls.selected_alpn_protocol() == "h2":
                 connection = _Http2Connection(self, tcp, tls, self.connections)
                 self._live.add(connection)
@@ -198,8 +120,8 @@ class HttpsServer:
                     self._live.discard(connection)
             else:
                 await serve_http1(tls, self._over_http1(self.connections))
-        except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError):
-            pass  # the client left, or we cut it
+        except GONE:
+            pass
         finally:
             self.open_connections -= 1
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
@@ -281,18 +203,22 @@ class _Http2Connection:
         self._h2.initiate_connection()
         await self.flush()
         async with trio.open_nursery() as self._nursery:
-            while data := await self._tls.receive_some(_READ_SIZE):
-                try:
-                    for event in self._h2.receive_data(data):
-                        self._take(event)
-                except h2.exceptions.ProtocolError as error:
-                    self._server.note_error(error)
-                    await self.flush()
-                    break
-                await self.flush()
-                if self._last_stream < math.inf and not self._unanswered:
-                    break
+            with suppress(*GONE):
+                await self._listen()
             self._nursery.cancel_scope.cancel()
+
+    async def _listen(self) -> None:
+        while data := await self._tls.receive_some(_READ_SIZE):
+            try:
+                for event in self._h2.receive_data(data):
+                    self._take(event)
+            except h2.exceptions.ProtocolError as error:
+                self._server.note_error(error)
+                await self.flush()
+                return
+            await self.flush()
+            if self._last_stream < math.inf and not self._unanswered:
+                return
 
     async def flush(self) -> None:
         async with self._sending:
@@ -306,7 +232,7 @@ class _Http2Connection:
         if self._owed:
             self._h2.increment_flow_control_window(self._owed)
             self._owed = 0
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with suppress(*GONE):
             await self.flush()
 
     async def cut(self) -> None:
@@ -409,7 +335,7 @@ class _Http2Connection:
     async def _later(self, stream: int, behaviour: Slow) -> None:
         await trio.sleep(behaviour.seconds)
         self._behave(stream, behaviour.then)
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with suppress(*GONE):
             await self.flush()
             if self._last_stream < math.inf and not self._unanswered:
                 await self.cut()

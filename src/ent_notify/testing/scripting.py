@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
-from ent_notify.testing.http2 import Behaviour, Drop, GoAway, Limit, Reset, Silence, Slow, Starve
+from ent_notify.testing.behaviours import Behaviour, Drop, GoAway, Limit, Reset, Silence, Slow, Starve
 
 
 @dataclass(frozen=True, slots=True)
