@@ -1,0 +1,78 @@
+"""Our side of a benchmark: the product's own store, worker and engine on a benchmark database, from plain functions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import trio
+
+from ent_notify._island import open_island
+from ent_notify.clock import ShiftedClock
+from ent_notify.engine import Engine
+from ent_notify.model.audience import Audience, Everyone
+from ent_notify.model.delivery import ACCEPTED, Outgoing, Verdict
+from ent_notify.model.events import Announcement
+from ent_notify.policy.pause import FRENCH_ZONES, PauseHours, held_until
+from ent_notify.settings import Settings
+from ent_notify.store import PoolLimits, open_database
+
+TUESDAY_AT_TEN = datetime(2026, 9, 8, 8, 0, tzinfo=UTC)
+"""10:00 in Paris on a school Tuesday: no pause holds anything."""
+
+TUESDAY_NIGHT = datetime(2026, 9, 8, 20, 30, tzinfo=UTC)
+"""22:30 in Paris: everything that is not urgent is held until the morning."""
+
+T = TypeVar("T")
+_keys = itertools.count(1)
+
+
+class NullChannel:
+    """Takes everything at once and sends nothing: what is left is the engine's own cost."""
+
+    async def send(self, contents: object, batch: Sequence[Outgoing]) -> list[Verdict]:
+        """Everything is accepted."""
+        return [ACCEPTED] * len(batch)
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+@asynccontextmanager
+async def opened(dsn: str, *, at: datetime = TUESDAY_AT_TEN, pool: int = 8) -> AsyncIterator[Engine]:
+    """An engine on ``dsn`` whose clock starts at ``at``."""
+    clock = ShiftedClock(at)
+    async with (
+        open_island() as island,
+        open_database(dsn, island, limits=PoolLimits(largest=pool), clock=clock) as database,
+    ):
+        yield Engine(Settings(), database, island, clock)
+
+
+def run(dsn: str, work: Callable[[Engine], Awaitable[T]], *, at: datetime = TUESDAY_AT_TEN, pool: int = 8) -> T:
+    """Open an engine on ``dsn``, await ``work(engine)``, close it, return the answer."""
+
+    async def main() -> T:
+        async with opened(dsn, at=at, pool=pool) as engine:
+            return await work(engine)
+
+    return trio.run(main)
+
+
+def announcement(audience: Audience | None = None, life: timedelta = timedelta(days=7)) -> Announcement:
+    """A campaign of the bulk kind, to everyone unless said otherwise, with a key of its own."""
+    key = f"bench-{datetime.now(UTC).timestamp()}-{next(_keys)}"
+    return Announcement(
+        key=key, audience=audience or Everyone(), title="Portes ouvertes", body="Samedi, de 9 h à 12 h."
+    )
+
+
+def holds(now: datetime) -> tuple[list[str], list[datetime], datetime]:
+    """What the worker hands to the plan: zones, the end of each one's pause, the default (long past: no pause)."""
+    past = datetime.min.replace(tzinfo=UTC)
+    zones = sorted(FRENCH_ZONES)
+    ends = [held_until(now, zone, PauseHours()) or past for zone in zones]
+    return zones, ends, held_until(now, "Europe/Paris", PauseHours()) or past
