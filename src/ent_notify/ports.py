@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from ent_notify.model.delivery import MailContent, Outgoing, Verdict, WakeUp
+from ent_notify.model.directory import MergeCounts, Problem, Removals, StagedRows
 from ent_notify.model.fanout import (
     CampaignContent,
     Claim,
@@ -135,9 +136,7 @@ class FanoutStore(Protocol):
         """Lease the next chunk of a lane with a rate slot."""
         ...
 
-    async def reserve(
-        self, lane: int, sends: int, now: datetime, horizon: timedelta
-    ) -> Slot | NothingToClaim:
+    async def reserve(self, lane: int, sends: int, now: datetime, horizon: timedelta) -> Slot | NothingToClaim:
         """Take a new rate slot for sends whose slot has passed or was too small."""
         ...
 
@@ -155,4 +154,36 @@ class FanoutStore(Protocol):
 
     async def drop(self, channel: str, dropped: Sequence[DroppedTarget], now: datetime) -> None:
         """Take devices or addresses out of use."""
+        ...
+
+
+class DirectoryMerge(Protocol):
+    """One directory run: rows are staged, looked at, then merged. All of it, or nothing at all."""
+
+    async def stage(self, rows: StagedRows) -> None:
+        """Add rows to what is staged."""
+        ...
+
+    async def examine(self, *, complete: bool) -> Removals:
+        """Resolve what is staged against the directory; who would be removed (absent people only if ``complete``)."""
+        ...
+
+    async def problems(self, most: int) -> tuple[int, list[Problem]]:
+        """How many problems the examination found, and the first ``most`` of them."""
+        ...
+
+    async def apply(self) -> MergeCounts:
+        """Write the differences."""
+        ...
+
+
+class DirectoryStore(Protocol):
+    """The directory, as imports see it."""
+
+    async def schools_by_join_id(self) -> dict[str, str]:
+        """Join id to UAI of every school that has one."""
+        ...
+
+    def merging(self, source: str, now: datetime) -> AbstractAsyncContextManager[DirectoryMerge]:
+        """Open a run of ``source``. Runs wait for one another. Leaving by an error undoes everything."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -238,7 +238,7 @@ class _Packer:
             (n, person.id, False, profile, function, given, family, language, zone, email, int(said), kinds)
         )
         rows.members += members
-        rows.pupils_and_staff += schools
+        rows.attendance += schools
         rows.links += links
 
     def _email(self, person: str, email: str | None) -> str | None:
@@ -279,7 +279,7 @@ def _zone(name: str | None) -> None:
         raise _Refused(f"its time zone {name[:LONGEST_TEXT]!r} is not in the time zone database (Europe/Paris is)")
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _known_zone(name: str) -> bool:
     try:
         ZoneInfo(name)

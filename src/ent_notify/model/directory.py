@@ -49,7 +49,7 @@ class StagedRows:
     ``said`` is a Said, ``kinds`` has bit k set when the record lists all groups of kind k."""
     members: list[tuple[int, int]] = field(default_factory=list)
     """(n, g)."""
-    pupils_and_staff: list[tuple[int, int]] = field(default_factory=list)
+    attendance: list[tuple[int, int]] = field(default_factory=list)
     """(n, s): who belongs to which school."""
     links: list[tuple[int, str, int, str, bool | None]] = field(default_factory=list)
     """(n of the pupil, guardian's external id, legal level, kinship, restricted)."""

@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, TypeVarTuple
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import trio
@@ -25,7 +24,7 @@ from ent_notify._island import Island
 from ent_notify._island.listen import Listener
 from ent_notify._island.postgres import CopyOut, Isolation, Kind, Lease, Pool, ServerTooOld, Statement
 from ent_notify.clock import SystemClock
-from ent_notify.errors import EntNotifyError, StoreBusy, StoreVersionError
+from ent_notify.errors import EntNotifyError, StoreBusy, StoreUnreachable, StoreVersionError
 from ent_notify.ports import Clock
 from ent_notify.store.embedded import EmbeddedServer, is_embedded, parse_address
 from ent_notify.store.faults import DRIVER_ERRORS, is_conflict, translate
@@ -149,8 +148,10 @@ class Transaction(Session):
         with self._translated("script"):
             await self._island.run(self._lease.script, sql)
 
-    async def copy_in(self, table: str, *, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> int:
-        """COPY ``records`` into ``table`` of our schema; how many there were.
+    async def copy_in(
+        self, table: str, *, columns: Sequence[str], records: Iterable[Sequence[Any]], schema: str = SCHEMA
+    ) -> int:
+        """COPY ``records`` into ``table`` of our schema (``pg_temp``: a temporary table); how many there were.
 
         ``records`` may be a generator: it is read here, on the caller's thread, ten thousand rows at a time.
         """
@@ -158,7 +159,7 @@ class Transaction(Session):
         copied = 0
         while batch := list(islice(rows, COPY_SLICE)):
             with self._translated(f"copy into {table}"):
-                await self._island.run(self._lease.copy_in, table, columns, batch, SCHEMA)
+                await self._island.run(self._lease.copy_in, table, columns, batch, schema)
             copied += len(batch)
         return copied
 
@@ -385,8 +386,8 @@ async def _connected(
         raise StoreVersionError(
             f"PostgreSQL at {shown(dsn)} is {error.version}: ent_notify needs {OLDEST_MAJOR} or newer"
         ) from error
-    except ValueError as error:  # the address itself makes no sense to the driver
-        raise translate(asyncpg.InterfaceError(str(error)), "connect", shown(dsn)) from error
+    except (ValueError, asyncpg.InterfaceError) as error:  # the address itself makes no sense to the driver
+        raise StoreUnreachable(f"the database address {shown(dsn)} cannot be used: {error}") from error
     except DRIVER_ERRORS as error:
         raise translate(error, "connect", shown(dsn)) from error
     try:
@@ -414,8 +415,10 @@ def _statement(kind: Kind, name: str | Query, parameters: Mapping[str, Any]) -> 
 
 
 def shown(dsn: str) -> str:
-    """``dsn`` without its password, for messages."""
-    parts = urlsplit(dsn)
-    credentials, at, hosts = parts.netloc.rpartition("@")
-    user = credentials.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}{at}{hosts}"))
+    """``dsn`` as messages may show it: no password, and of the parameters only where the server is."""
+    scheme, separator, rest = dsn.partition("://")
+    place, _, query_text = rest.partition("?")
+    credentials, at, hosts = place.rpartition("@")  # the last one: a password may hold any character, if unwisely
+    harmless = ("host=", "port=", "target_session_attrs=", "sslmode=")
+    kept = "&".join(part for part in query_text.split("&") if part.startswith(harmless))
+    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{hosts}" + (f"?{kept}" if kept else "")
