@@ -57,19 +57,10 @@ def test_the_way_of_an_alert_is_counted() -> None:
     assert value(metrics, "unplanned_campaigns") == 4
 
 
-def test_streams_and_imports_are_counted() -> None:
+def test_imports_are_counted() -> None:
     metrics = Metrics()
-    for _ in range(3):
-        metrics.connected()
-    metrics.disconnected("slow")
-    metrics.frames("notification", 2)
-    metrics.frame_lag(0.02)
     metrics.imported("person", "added", 20_000)
     metrics.import_took(12.0)
-    assert value(metrics, "connections") == 2
-    assert value(metrics, "connections_closed_total", why="slow") == 1
-    assert value(metrics, "frames_total", kind="notification") == 2
-    assert value(metrics, "frame_seconds_count") == 1
     assert value(metrics, "imported_records_total", record="person", outcome="added") == 20_000
     assert value(metrics, "import_seconds_sum") == 12.0
 
@@ -86,17 +77,14 @@ def test_no_label_is_a_word_from_outside(words: list[tuple[str, str, str, str]])
     for channel, provider, verdict, reason in words:
         metrics.sent(channel, provider, verdict, reason)
         metrics.channel_paused(channel, provider, reason)
-        metrics.frames(channel)
-        metrics.disconnected(provider)
         metrics.imported(verdict, reason, 1)
     allowed = (
         {"other", "", "apns", "fcm", "webpush", "smtp"} | {c.value for c in Channel} | {v.value for v in VerdictKind}
     )
-    closed = {"gone", "slow", "drained", "revoked", "refused", "error", "notification", "message", "state", "heartbeat"}
     for family in metrics.registry.collect():
         for sample in family.samples:
             for label, shown in sample.labels.items():
-                assert label in ("le", "urgency") or shown == known_reason(shown) or shown in allowed | closed, shown
+                assert label in ("le", "urgency") or shown == known_reason(shown) or shown in allowed, shown
 
 
 def test_the_number_of_series_does_not_follow_the_number_of_reasons() -> None:

@@ -22,12 +22,9 @@ from ent_notify.observe.reasons import OTHER, known_reason
 _CHANNELS = frozenset(channel.value for channel in Channel)
 _PROVIDERS = frozenset({provider.value for provider in Provider} | {"smtp", ""})
 _VERDICTS = frozenset(kind.value for kind in VerdictKind)
-_FRAME_KINDS = frozenset({"notification", "message", "state", "heartbeat", "resync"})
-_CLOSINGS = frozenset({"gone", "slow", "drained", "revoked", "refused", "error"})
 _RECORDS = frozenset({"school", "group", "person", "membership", "guardian_link"})
 _IMPORT_OUTCOMES = frozenset({"added", "changed", "unchanged", "removed", "rejected"})
 
-_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 
 
@@ -44,7 +41,10 @@ class _LogCollector(Collector):
 
 
 class Metrics:
-    """The metrics of one engine or gateway. Methods take what happened; nothing here blocks or fails."""
+    """The metrics of one engine. Methods take what happened; nothing here blocks or fails.
+
+    A gateway registers its own in the same ``registry``.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -75,10 +75,6 @@ class Metrics:
         self._waiting = gauge("waiting_chunks", "Chunks that are due and not claimed.", lane)
         self._lag = gauge("lag_seconds", "Age of the oldest chunk that is due and not claimed.", lane)
         self._unplanned = gauge("unplanned_campaigns", "Campaigns that wait for their plan.")
-        self._connections = gauge("connections", "Streams held now.")
-        self._closed = counter("connections_closed", "Streams closed, by why.", ("why",))
-        self._frames = counter("frames", "Frames written to streams.", ("kind",))
-        self._frame_seconds = histogram("frame_seconds", "From the commit to the frame on its socket.", (), _FAST)
         self._imported = counter("imported_records", "Directory records taken in.", ("record", "outcome"))
         self._import_seconds = histogram("import_seconds", "Time of one directory import.", (), _SLOW)
 
@@ -147,25 +143,6 @@ class Metrics:
     def unplanned(self, campaigns: int) -> None:
         """How many campaigns wait for their plan."""
         self._unplanned.set(campaigns)
-
-    # ------------------------------------------------------------ live streams
-
-    def connected(self) -> None:
-        """A stream was opened."""
-        self._connections.inc()
-
-    def disconnected(self, why: str) -> None:
-        """A stream was closed: gone, slow, drained, revoked, refused or error."""
-        self._connections.dec()
-        self._closed.labels(_among(_CLOSINGS, why)).inc()
-
-    def frames(self, kind: str, count: int = 1) -> None:
-        """``count`` frames were written: notification, message, state, heartbeat or resync."""
-        self._frames.labels(_among(_FRAME_KINDS, kind)).inc(count)
-
-    def frame_lag(self, seconds: float) -> None:
-        """The last frame of a broadcast was written ``seconds`` after its commit."""
-        self._frame_seconds.observe(seconds)
 
     # ------------------------------------------------------------ directory
 
