@@ -1,0 +1,118 @@
+"""The feed pump: pulls what is new from the engine and hands it on, in order, each item once.
+
+Hints only say when to look. Without them it looks once per ``poll_seconds``; doubled, late or lost, they change
+nothing but the delay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+from ent_notify.errors import StoreError
+from ent_notify.gateway.metrics import GatewayMetrics
+from ent_notify.model.feed import FeedHint, FeedItem
+from ent_notify.ports import FeedPort
+
+_PAGE = 500
+_log = structlog.get_logger("ent_notify.gateway")
+
+
+class FeedPump:
+    """Follows the feed from its head at the moment of starting.
+
+    ``publish(item)`` must not block. ``refresh(person)`` re-reads one person's keys; ``concerns(person)`` says
+    whether this process has any reason to.
+    """
+
+    def __init__(
+        self,
+        port: FeedPort,
+        metrics: GatewayMetrics,
+        *,
+        publish: Callable[[FeedItem], None],
+        concerns: Callable[[int], bool],
+        refresh: Callable[[int], Awaitable[None]],
+        poll_seconds: float = 1.0,
+    ) -> None:
+        self._port = port
+        self._metrics = metrics
+        self._publish = publish
+        self._concerns = concerns
+        self._refresh = refresh
+        self._poll_seconds = poll_seconds
+        self._wake = trio.Event()
+        self._changed_people: set[int] = set()
+        self._seq: int | None = None
+        self._healthy = False
+
+    @property
+    def seq(self) -> int | None:
+        """The last sequence handed on; None until the feed was read for the first time."""
+        return self._seq
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last look at the feed succeeded."""
+        return self._healthy
+
+    async def run(self) -> None:
+        """Follow the feed for ever. A ``StoreError`` is logged, counted, and tried again at the next look."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen)
+            nursery.start_soon(self._follow)
+
+    def take_hint(self, hint: FeedHint) -> None:
+        """What a hint does: note whose rights may have changed, and look soon."""
+        self._changed_people.update(person for person in hint.people if self._concerns(person))
+        self._wake.set()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._port.hints() as hints:
+                    async for hint in hints:
+                        self.take_hint(hint)
+            except StoreError as error:
+                self._failed("hints", error)
+            await trio.sleep(self._poll_seconds)
+
+    async def _follow(self) -> None:
+        while True:
+            self._wake = trio.Event()
+            try:
+                await self._look()
+                self._healthy = True
+            except StoreError as error:
+                self._healthy = False
+                self._failed("feed", error)
+                await trio.sleep(self._poll_seconds)
+            with trio.move_on_after(self._poll_seconds):
+                await self._wake.wait()
+
+    async def _look(self) -> None:
+        # Rights first: whoever was added to a group, then written to in it, hears it.
+        while self._changed_people:
+            person = self._changed_people.pop()
+            try:
+                await self._refresh(person)
+            except StoreError:
+                self._changed_people.add(person)
+                raise
+        if self._seq is None:
+            self._seq = await self._port.feed_head()
+        while True:
+            items = await self._port.feed_after(self._seq, _PAGE)
+            for item in items:
+                self._publish(item)
+                self._seq = item.seq
+                await trio.lowlevel.checkpoint()
+            self._metrics.feed_seq.set(self._seq)
+            if len(items) < _PAGE:
+                return
+
+    def _failed(self, what: str, error: StoreError) -> None:
+        self._metrics.feed_errors.inc()
+        _log.warning("feed_unreadable", what=what, error=type(error).__name__)

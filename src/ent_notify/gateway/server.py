@@ -1,0 +1,321 @@
+"""The gateway process: the accept loop, requests, the way into a stream, draining."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import dataclass
+
+import structlog
+import trio
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from ent_notify.errors import EntNotifyError, NotAllowed, NotFound, PublishError, RequestRefused, StoreError
+from ent_notify.gateway.http import HttpConnection, Request, Response, receive
+from ent_notify.gateway.join import Joiner
+from ent_notify.gateway.metrics import GatewayMetrics
+from ent_notify.gateway.pump import FeedPump
+from ent_notify.gateway.router import Router
+from ent_notify.gateway.streams import Stream, Streams, StreamStatistics
+from ent_notify.model.feed import FeedItem
+from ent_notify.ports import Clock, FeedPort
+from ent_notify.settings import GatewaySettings
+
+STREAM_PATH = "/v1/stream"
+_BACKLOG = 4_096
+_ACCEPTS_AT_ONCE = 64
+_REQUESTS_AT_ONCE = 1_500
+"""Connections without a stream that may be open at once. Above it the longest silent one goes, and the rest wait in
+the kernel's queue."""
+_REQUESTS_OF_ONE_ADDRESS = 500
+"""The same from one address that is no proxy of ours; above it they are closed at once."""
+_SEND_BUFFER = 32_768
+"""Bytes of kernel send buffer asked for (Linux takes twice that): with ``max_pending_bytes``, a slow reader's bound."""
+_DEAD_PEER_MS = 60_000
+"""TCP_USER_TIMEOUT: a peer that acknowledges nothing for so long is gone (half-open connections)."""
+_ACCEPT_PAUSE = 0.1
+_RESPOND_SECONDS = 30.0
+_LINGER_SECONDS = 1.0
+_log = structlog.get_logger("ent_notify.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStatistics:
+    """A snapshot of this process."""
+
+    streams: StreamStatistics
+    requests: int
+    """Connections that hold no stream: a request is being read or answered, or may follow."""
+    feed_seq: int | None
+    feed_healthy: bool
+    draining: bool
+
+
+class Gateway:
+    """One live gateway. ``await gateway.run()`` serves until ``drain`` has ended (or cancellation).
+
+    ``extra`` adds routes beside ``/v1/stream``, ``/healthz``, ``/readyz`` and ``/metrics``.
+    """
+
+    def __init__(
+        self,
+        port: FeedPort,
+        *,
+        settings: GatewaySettings,
+        clock: Clock,
+        registry: CollectorRegistry,
+        extra: Router | None = None,
+        poll_seconds: float = 1.0,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._metrics = GatewayMetrics(registry)
+        self._streams = Streams(self._metrics, max_pending_bytes=settings.max_pending_bytes)
+        self._pump = FeedPump(
+            port,
+            self._metrics,
+            publish=self._publish,
+            concerns=lambda person: bool(self._streams.of_person(person)),
+            refresh=lambda person: self._joiner.refresh(person),
+            poll_seconds=poll_seconds,
+        )
+        self._joiner = Joiner(port, self._streams, self._pump, self._metrics, settings=settings, clock=clock)
+        self._router = extra if extra is not None else Router()
+        for path, handler in (("/healthz", self._healthz), ("/readyz", self._readyz), ("/metrics", self._metrics_page)):
+            self._router.add("GET", path, handler)
+        self._trusted = frozenset(settings.trusted_proxies)
+        self._requests = 0
+        self._by_peer: dict[str, int] = {}
+        self._idle: dict[trio.CancelScope, None] = {}
+        self._request_ended = trio.Event()
+        self._draining = trio.Event()
+
+    def statistics(self) -> GatewayStatistics:
+        """A snapshot."""
+        return GatewayStatistics(
+            streams=self._streams.statistics(),
+            requests=self._requests,
+            feed_seq=self._pump.seq,
+            feed_healthy=self._pump.healthy,
+            draining=self._draining.is_set(),
+        )
+
+    def drain(self) -> None:
+        """Stop gracefully: accept nobody, ask every stream to come back elsewhere, end; ``run`` then returns."""
+        self._draining.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until drained. Starts with the port listened on. Raises ``OSError`` if it cannot be had."""
+        settings = self._settings
+        with listen(settings.host, settings.port) as listener:
+            async with trio.open_nursery() as background:
+                background.start_soon(self._pump.run)
+                background.start_soon(self._streams.flush_forever)
+                background.start_soon(
+                    self._streams.heartbeat_forever, settings.heartbeat_seconds, lambda: self._pump.seq or 0
+                )
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._accept_forever, listener, nursery)
+                    task_status.started(listener.getsockname()[1])
+                    await self._draining.wait()
+                    deadline = trio.current_time() + settings.drain_seconds
+                    trio.lowlevel.notify_closing(listener)
+                    self._accept_ready(listener, nursery)  # whoever is in the queue gets an answer, not a reset
+                    listener.close()
+                    for scope in self._idle:
+                        scope.cancel()
+                    await self._streams.drain(settings.retry_seconds, settings.drain_seconds)
+                    nursery.cancel_scope.deadline = deadline
+                background.cancel_scope.cancel()
+
+    # -------------------------------------------------------------- accepting
+
+    async def _accept_forever(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(listener)
+            except trio.ClosedResourceError:
+                return
+            while self._requests >= _REQUESTS_AT_ONCE:
+                for longest_silent in self._idle:
+                    longest_silent.cancel()
+                    break
+                self._request_ended = trio.Event()
+                await self._request_ended.wait()
+            try:
+                self._accept_ready(listener, nursery)
+            except OSError as error:
+                # Out of descriptors or memory: those held go on; look again when some may be free.
+                _log.error("accept_failed", error=errno.errorcode.get(error.errno or 0, "unknown"))
+                await trio.sleep(_ACCEPT_PAUSE)
+
+    def _accept_ready(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        for _ in range(_ACCEPTS_AT_ONCE):
+            try:
+                sock, address = listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue
+            sock.setblocking(False)
+            peer = address[0]
+            if self._by_peer.get(peer, 0) >= _REQUESTS_OF_ONE_ADDRESS and peer not in self._trusted:
+                self._metrics.dropped.inc()
+                sock.close()
+                continue
+            self._requests += 1
+            self._by_peer[peer] = self._by_peer.get(peer, 0) + 1
+            nursery.start_soon(self._serve, sock, peer, nursery, name="request")
+
+    async def _serve(self, sock: socket.socket, peer: str, nursery: trio.Nursery) -> None:
+        """The requests of one connection, until it ends or becomes a stream."""
+        stream = None
+        try:
+            stream = await self._converse(sock, peer)
+        except OSError:
+            pass  # the peer is gone
+        finally:
+            self._requests -= 1
+            self._request_ended.set()
+            self._by_peer[peer] -= 1
+            if not self._by_peer[peer]:
+                del self._by_peer[peer]
+            if stream is None:
+                sock.close()
+            else:
+                # A task of its own, so that nothing of the request stays in memory.
+                nursery.start_soon(self._streams.hold, stream, name="stream")
+
+    async def _converse(self, sock: socket.socket, peer: str) -> Stream | None:
+        connection = HttpConnection(sock, peer=peer, trusted_proxies=self._trusted)
+        while True:
+            if not await self._wait_begun(connection):
+                return None
+            try:
+                request = await self._read(connection)
+            except RequestRefused as refused:
+                await self._respond(connection, self._problem(refused), close=True)
+                await _linger(sock)
+                return None
+            if request is None:
+                return None
+            if request.path == STREAM_PATH and request.method == "GET":
+                try:
+                    self._check_open()
+                    return await self._joiner.join(sock, request)
+                except (RequestRefused, StoreError) as error:
+                    response = self._problem(error)
+            else:
+                response = await self._answer(request)
+            if not await self._respond(connection, response, close=self._draining.is_set()):
+                return None
+            await trio.lowlevel.checkpoint()
+
+    async def _wait_begun(self, connection: HttpConnection) -> bool:
+        """Whether a request begins within ``head_seconds``, before we need the place for somebody else."""
+        with trio.move_on_after(self._settings.head_seconds) as silent:
+            self._idle[silent] = None
+            try:
+                return await connection.wait_first_byte()
+            finally:
+                del self._idle[silent]
+        return False
+
+    async def _read(self, connection: HttpConnection) -> Request | None:
+        with trio.move_on_after(self._settings.head_seconds):
+            return await connection.read_request()
+        raise RequestRefused(408, "Request too slow", "the whole request did not arrive in time")
+
+    async def _respond(self, connection: HttpConnection, response: Response, *, close: bool) -> bool:
+        with trio.move_on_after(_RESPOND_SECONDS):
+            return await connection.respond(response, close=close)
+        return False
+
+    # -------------------------------------------------------------- answering
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._router.handle(request)
+        except EntNotifyError as error:
+            return self._problem(error)
+        except Exception as error:  # noqa: BLE001 - one handler's bug is one answer of 500, not everybody's stream
+            _log.error("handler_failed", error=type(error).__name__)
+            return self._problem(RequestRefused(500, "Internal error", "this request met a fault of ours"))
+
+    def _problem(self, error: EntNotifyError) -> Response:
+        refused = refusal_of(error)
+        self._metrics.refused.labels(str(refused.status)).inc()
+        return Response.problem(refused)
+
+    def _check_open(self) -> None:
+        if self._draining.is_set():
+            raise RequestRefused(503, "Stopping", "this process is stopping; connect again", 1)
+
+    async def _healthz(self, request: Request) -> Response:
+        return Response(body=b"ok\n")
+
+    async def _readyz(self, request: Request) -> Response:
+        self._check_open()
+        if not self._pump.healthy:
+            raise RequestRefused(503, "Not ready", "the feed cannot be read at the moment", 5)
+        return Response(body=b"ready\n")
+
+    async def _metrics_page(self, request: Request) -> Response:
+        return Response(body=generate_latest(self._metrics.registry), content_type=CONTENT_TYPE_LATEST)
+
+    def _publish(self, item: FeedItem) -> None:
+        if self._streams.publish(item):
+            self._metrics.delay.observe((self._clock.now() - item.published_at).total_seconds())
+
+
+async def serve(
+    port: FeedPort,
+    *,
+    settings: GatewaySettings,
+    clock: Clock,
+    registry: CollectorRegistry,
+    extra: Router | None = None,
+    task_status: trio.TaskStatus[tuple[Gateway, int]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run one gateway; starts with the ``Gateway`` and the port it listens on."""
+    gateway = Gateway(port, settings=settings, clock=clock, registry=registry, extra=extra)
+    async with trio.open_nursery() as nursery:
+        listening = await nursery.start(lambda task_status: gateway.run(task_status=task_status))
+        task_status.started((gateway, listening))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A non-blocking listening socket that other processes may share. Its options pass on to what it accepts."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reuse_port = hasattr(socket, "SO_REUSEPORT")
+    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=reuse_port)
+    listener.setblocking(False)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MS)
+    return listener
+
+
+def refusal_of(error: EntNotifyError) -> RequestRefused:
+    """How each kind of our errors is said over HTTP."""
+    if isinstance(error, RequestRefused):
+        return error
+    if isinstance(error, NotFound):
+        return RequestRefused(404, "Not found", str(error))
+    if isinstance(error, NotAllowed):
+        return RequestRefused(403, "Not allowed", str(error))
+    if isinstance(error, PublishError):
+        return RequestRefused(422, "Event refused", str(error))
+    if isinstance(error, StoreError):
+        return RequestRefused(503, "Not ready", "the database does not answer at the moment", 5)
+    return RequestRefused(500, "Internal error", "this request met a fault of ours")
+
+
+async def _linger(sock: socket.socket) -> None:
+    """Let a refused client read its answer: closing over its unread bytes would reset the connection first."""
+    sock.shutdown(socket.SHUT_WR)
+    with trio.move_on_after(_LINGER_SECONDS):
+        while await receive(sock):
+            pass

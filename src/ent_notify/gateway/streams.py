@@ -1,0 +1,260 @@
+"""The streams that a process holds: who is connected, the flat send loop, slow readers, caps.
+
+A held stream is one ``Stream`` and one parked task (``hold``). Nothing else: no request, no buffer, no timer.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import trio
+
+from ent_notify.gateway.hub import Hub, Reader
+from ent_notify.gateway.metrics import GatewayMetrics
+from ent_notify.gateway.sse import notification_frame, position_frame, retry_frame
+from ent_notify.model.feed import FeedItem, Key
+
+_JOINING = sys.maxsize
+_ABRUPT = frozenset({"slow", "revoked"})
+_DROP_UNSENT = struct.pack("ii", 1, 0)
+"""SO_LINGER on, 0 s: what the kernel still holds for that reader is freed at once, not after minutes of retries."""
+_HEARTBEAT_SLICE = 500
+"""Streams that get their heartbeat in one go (3 ms); the slices of one round are spread over its period."""
+
+
+class Stream(Reader):
+    """One reader's connection.
+
+    ``floor``: live frames up to this sequence are not for it, because the replay has brought them. While it joins,
+    every live frame is below the floor and only leaves its sequence in ``owed``, for the replay to fetch.
+    ``pending``: what the kernel did not take yet; None as long as the reader keeps up.
+    """
+
+    __slots__ = ("address", "floor", "owed", "pending", "person", "reason", "sock", "stale")
+
+    def __init__(self, sock: socket.socket, person: int, address: str) -> None:
+        super().__init__()
+        self.sock = sock
+        self.person = person
+        self.address = address
+        self.floor = _JOINING
+        self.owed = 0
+        self.pending: bytearray | None = None
+        self.reason: str | None = None
+        self.stale = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatistics:
+    """What is held now."""
+
+    streams: int
+    people: int
+    addresses: int
+    keys: int
+    slow: int
+    """Streams whose reader is behind, with something pending."""
+    pending_bytes: int
+
+
+class Streams:
+    """All streams of this process."""
+
+    def __init__(self, metrics: GatewayMetrics, *, max_pending_bytes: int) -> None:
+        self._metrics = metrics
+        self._max_pending = max_pending_bytes
+        self._hub: Hub[Stream] = Hub()
+        self._all: set[Stream] = set()
+        self._slow: set[Stream] = set()
+        self._people: dict[int, tuple[Stream, ...]] = {}
+        self._addresses: dict[str, int] = {}
+        self._to_flush: list[Stream] = []
+        self._flush_wanted = trio.Event()
+        self._draining = False
+        self._changed = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def statistics(self) -> StreamStatistics:
+        """A snapshot."""
+        return StreamStatistics(
+            streams=len(self._all),
+            people=len(self._people),
+            addresses=len(self._addresses),
+            keys=len(self._hub),
+            slow=len(self._slow),
+            pending_bytes=sum(len(stream.pending or b"") for stream in self._slow),
+        )
+
+    def of_person(self, person: int) -> tuple[Stream, ...]:
+        """This person's streams."""
+        return self._people.get(person, ())
+
+    def of_address(self, address: str) -> int:
+        """How many streams come from this address."""
+        return self._addresses.get(address, 0)
+
+    # -------------------------------------------------------------- a stream's life
+
+    def add(self, stream: Stream) -> None:
+        """Take ``stream`` in, joining: it hears nothing until ``go_live``."""
+        self._all.add(stream)
+        self._people[stream.person] = (*self._people.get(stream.person, ()), stream)
+        self._addresses[stream.address] = self._addresses.get(stream.address, 0) + 1
+        self._metrics.opened.inc()
+        self._metrics.streams.set(len(self._all))
+
+    def set_keys(self, stream: Stream, keys: Iterable[Key]) -> None:
+        """Route by ``keys`` from now on. A stream that has ended stays out."""
+        if stream in self._all:
+            self._hub.set_keys(stream, keys)
+
+    def go_live(self, stream: Stream, floor: int) -> None:
+        """End the joining: everything up to ``floor`` has been replayed, everything above is sent live."""
+        stream.floor = floor
+
+    def remove(self, stream: Stream) -> None:
+        """Forget ``stream``; a second call changes nothing."""
+        if stream not in self._all:
+            return
+        self._all.remove(stream)
+        self._slow.discard(stream)
+        self._hub.set_keys(stream, ())
+        if rest := tuple(other for other in self._people[stream.person] if other is not stream):
+            self._people[stream.person] = rest
+        else:
+            del self._people[stream.person]
+        if (left := self._addresses[stream.address] - 1) > 0:
+            self._addresses[stream.address] = left
+        else:
+            del self._addresses[stream.address]
+        stream.pending = None
+        self._metrics.closed.labels(stream.reason or "peer").inc()
+        self._metrics.streams.set(len(self._all))
+        self._changed.set()
+
+    def cut(self, stream: Stream, reason: str) -> None:
+        """End ``stream`` now: forget it, close its socket, and so end its parked task."""
+        if stream not in self._all:
+            return
+        stream.reason = reason
+        self.remove(stream)
+        if reason in _ABRUPT:
+            stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP_UNSENT)
+        trio.lowlevel.notify_closing(stream.sock)
+        stream.sock.close()
+
+    async def hold(self, stream: Stream) -> None:
+        """The parked task: waits for the peer to go away. An SSE client has nothing to say, so a byte ends it too."""
+        try:
+            if stream in self._all:  # not cut before this task began
+                await trio.lowlevel.wait_readable(stream.sock)
+        except trio.ClosedResourceError:
+            pass  # cut
+        finally:
+            self.remove(stream)
+            stream.sock.close()
+
+    # -------------------------------------------------------------- sending
+
+    def publish(self, item: FeedItem) -> int:
+        """Send one notification to whom it addresses, each once; how many streams that was. Never blocks."""
+        seq = item.seq
+        due = []
+        for stream in self._hub.addressed(item.clauses):
+            if seq > stream.floor:
+                due.append(stream)
+            else:
+                stream.owed = seq
+        if due:
+            self._send(due, notification_frame(item))
+            self._metrics.frames.inc(len(due))
+        return len(due)
+
+    async def heartbeat_forever(self, period: float, position: Callable[[], int]) -> None:
+        """The one timer of all streams: each gets a comment, and its position, once per ``period`` seconds."""
+        while True:
+            streams = list(self._all)
+            slices = range(0, len(streams), _HEARTBEAT_SLICE) or range(1)
+            for start in slices:
+                await trio.sleep(period / len(slices))
+                seq = position()
+                # Whoever is behind hears enough, and whoever is ahead of the cursor must not be moved back.
+                due = [s for s in streams[start : start + _HEARTBEAT_SLICE] if s.pending is None and s.floor <= seq]
+                self._send([s for s in due if s in self._all], position_frame(seq))
+
+    async def flush_forever(self) -> None:
+        """Send what slow readers have pending, as they take it: one short-lived task for each."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._flush_wanted.wait()
+                self._flush_wanted = trio.Event()
+                waiting, self._to_flush = self._to_flush, []
+                for stream in waiting:
+                    nursery.start_soon(self._flush, stream, name="flush")
+
+    def _send(self, streams: list[Stream], frame: bytes) -> None:
+        """The flat loop: one frame, one ``send`` a stream; a buffer only for what the kernel did not take."""
+        size = len(frame)
+        for stream in streams:
+            if stream.pending is None:
+                try:
+                    sent = stream.sock.send(frame)
+                except BlockingIOError:
+                    sent = 0
+                except OSError:
+                    self.cut(stream, "peer")
+                    continue
+                if sent != size:
+                    stream.pending = bytearray(frame[sent:])
+                    self._slow.add(stream)
+                    self._to_flush.append(stream)
+            else:
+                stream.pending += frame
+                if len(stream.pending) > self._max_pending:
+                    self.cut(stream, "slow")
+        if self._to_flush:
+            self._flush_wanted.set()
+
+    async def _flush(self, stream: Stream) -> None:
+        while stream.pending:
+            try:
+                await trio.lowlevel.wait_writable(stream.sock)
+                if stream.pending:  # not cut while we waited
+                    del stream.pending[: stream.sock.send(stream.pending)]
+            except BlockingIOError:
+                continue
+            except (OSError, trio.ClosedResourceError):
+                self.cut(stream, "peer")
+        if stream in self._slow:
+            self._slow.remove(stream)
+            stream.pending = None
+            if self._draining:
+                self.cut(stream, "drained")
+
+    # -------------------------------------------------------------- stopping
+
+    async def drain(self, retry_seconds: float, patience: float) -> None:
+        """Ask every reader to come back after 1 to 2 times ``retry_seconds``, evenly spread, then end its stream.
+
+        Slow readers get at most ``patience`` seconds to take what is theirs.
+        """
+        self._draining = True
+        streams = list(self._all)
+        for place, stream in enumerate(streams):
+            wait = retry_seconds * (1 + place / len(streams))
+            if stream.floor != _JOINING:
+                self._send([stream], retry_frame(round(wait * 1000)))
+            if stream.pending is None:
+                self.cut(stream, "drained")
+        with trio.move_on_after(patience):
+            while self._all:
+                self._changed = trio.Event()
+                await self._changed.wait()
+        for stream in list(self._all):
+            self.cut(stream, "drained")
