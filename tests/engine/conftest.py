@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 import trio
 from pydantic import SecretStr
 
+from ent_notify._island import open_island
 from ent_notify.engine import Engine, open_engine
 from ent_notify.model.delivery import ACCEPTED, MailContent, Outgoing, Verdict, WakeUp
 from ent_notify.settings import Settings, StoreSettings
+from ent_notify.store import open_database
 
 TOWN = Path(__file__).with_name("town.sql").read_text(encoding="utf-8")
 TUESDAY = datetime(2026, 9, 8, 8, 0, tzinfo=UTC)
@@ -72,13 +75,30 @@ class Town:
 
 
 @pytest.fixture
-async def town(dsn: str) -> AsyncIterator[Town]:
-    clock = StepClock()
-    settings = Settings(store=StoreSettings(dsn=SecretStr(dsn)))
-    async with open_engine(settings, clock=clock) as engine:
-        await engine.db.script(TOWN)
+def town_dsn(dsn: str) -> str:
+    """A database in which the town is built; a test may open an engine on it as often as it likes."""
+
+    async def build() -> None:
+        async with open_island() as island, open_database(dsn, island) as database:
+            await database.script(TOWN)
+
+    trio.run(build)
+    return dsn
+
+
+@asynccontextmanager
+async def open_town(dsn: str, start: datetime = TUESDAY) -> AsyncIterator[Town]:
+    """The engine on a built town."""
+    clock = StepClock(start)
+    async with open_engine(Settings(store=StoreSettings(dsn=SecretStr(dsn))), clock=clock) as engine:
         town = Town(engine, clock, RecordingChannel(), RecordingChannel(), RecordingChannel())
         engine.use_mail(town.mail)
         engine.use_push("apns", "fr.ent", town.apns)
         engine.use_push("fcm", "fr.ent", town.fcm)
+        yield town
+
+
+@pytest.fixture
+async def town(town_dsn: str) -> AsyncIterator[Town]:
+    async with open_town(town_dsn) as town:
         yield town

@@ -138,6 +138,7 @@ async def test_profiles_of_a_school(town: Town) -> None:
             MalformedEvent,
             "guard",
         ),
+        (homework().to_json() | {"audience": {"guardians_of": {"everyone": True}}}, MalformedEvent, "profile"),
         (homework().to_json() | {"expires_at": "tomorrow"}, MalformedEvent, "tomorrow"),
         (homework().to_json() | {"urgency": "very"}, MalformedEvent, "very"),
         ({"type": "Announcement", "key": "k", "data": {"title": "T", "body": "B"}}, MalformedEvent, "audience"),

@@ -54,7 +54,7 @@ def backoff(attempt: int, fraction: float, bounds: RetryBounds = DEFAULT_BOUNDS)
     ``fraction`` in [0, 1) is the caller's randomness; the delay lies in [half, whole) of the exponential one, so that
     it never falls to nothing and a thousand failures do not come back in one second.
     """
-    whole = min(bounds.longest_delay, bounds.first_delay * 2 ** min(attempt - 1, 16))
+    whole = min(bounds.longest_delay, bounds.first_delay * (1 << min(attempt - 1, 16)))
     return whole / 2 + whole / 2 * fraction
 
 

@@ -52,12 +52,12 @@ begin
         if expr->'everyone' <> 'true'::jsonb then
             raise exception 'audience %: write {"everyone": true}', expr using errcode = 'EN002';
         end if;
-        if guardians and coalesce(profile, 'pupil') <> 'pupil' then
-            raise exception 'audience %: only pupils have guardians', expr using errcode = 'EN002';
+        if guardians then
+            raise exception 'audience %: for the guardians of everyone write {"everyone": true, "profile": "guardian"}', expr
+                using errcode = 'EN002';
         end if;
         return jsonb_build_array(jsonb_build_array(0,
-            case when guardians then 2
-                 else coalesce(array_position(array['pupil', 'guardian', 'teacher', 'staff'], profile), 0) end));
+            coalesce(array_position(array['pupil', 'guardian', 'teacher', 'staff'], profile), 0)));
     end if;
 
     if jsonb_typeof(expr->kind) <> 'string' then
@@ -322,24 +322,31 @@ language sql stable as $$
 $$;
 
 -- The audience keys under which somebody reads: (scope, ref), since when, until when, and through which child.
+-- One who has left holds none.
 create function reader_keys(reader int, at timestamptz)
 returns table (scope smallint, ref int, since timestamptz, until timestamptz, child int)
 language sql stable as $$
-    select 0::smallint, 0, '-infinity'::timestamptz, 'infinity'::timestamptz, null::int
-    union all
-    select 0::smallint, p.profile::int, '-infinity', 'infinity', null from ent_notify.person p where p.id = reader
-    union all
-    select 1::smallint, m.group_id, m.valid_from, m.valid_until, null from ent_notify.membership m
-    where m.person_id = reader and m.valid_from <= at
-    union all
-    select 2::smallint, m.group_id, m.valid_from, m.valid_until, g.pupil_id from ent_notify.guardian_link g
-    join ent_notify.membership m on m.person_id = g.pupil_id
-    where g.guardian_id = reader and g.legal_level in (1, 2) and not g.restricted and m.valid_from <= at
-    union all
-    select 3::smallint, reader, '-infinity', 'infinity', null
-    union all
-    select 4::smallint, g.pupil_id, '-infinity', 'infinity', g.pupil_id from ent_notify.guardian_link g
-    where g.guardian_id = reader and g.legal_level in (1, 2) and not g.restricted
+    select k.scope, k.ref, k.since, k.until, k.child
+    from ent_notify.person p
+    cross join lateral (
+        select 0::smallint as scope, 0 as ref, '-infinity'::timestamptz as since, 'infinity'::timestamptz as until,
+               null::int as child
+        union all
+        select 0::smallint, p.profile::int, '-infinity', 'infinity', null
+        union all
+        select 1::smallint, m.group_id, m.valid_from, m.valid_until, null from ent_notify.membership m
+        where m.person_id = reader and m.valid_from <= at
+        union all
+        select 2::smallint, m.group_id, m.valid_from, m.valid_until, g.pupil_id from ent_notify.guardian_link g
+        join ent_notify.membership m on m.person_id = g.pupil_id
+        where g.guardian_id = reader and g.legal_level in (1, 2) and not g.restricted and m.valid_from <= at
+        union all
+        select 3::smallint, reader, '-infinity', 'infinity', null
+        union all
+        select 4::smallint, g.pupil_id, '-infinity', 'infinity', g.pupil_id from ent_notify.guardian_link g
+        where g.guardian_id = reader and g.legal_level in (1, 2) and not g.restricted
+    ) k
+    where p.id = reader and p.hidden_at is null
 $$;
 
 -- Which of some people a campaign is for at this moment (the second look, just before sending), and because of which
@@ -351,14 +358,18 @@ language sql stable as $$
         where a.notification_id = campaign and a.scope = 0 and not a.excluded
           and not exists (select from ent_notify.audience x where x.notification_id = campaign and x.excluded)
     ),
+    covered as materialized (
+        select p.id from ent_notify.person p
+        where p.id = any (people) and exists (select from everyone e where e.ref = 0 or e.ref = p.profile)
+    ),
+    -- (from the ids, not "from person", which reader_keys reads too: PostgreSQL 18.4 was seen to crash on that plan)
     held as materialized (
         select p.id as person_id, k.scope, k.ref, k.child
-        from unnest(people) p (id)
+        from unnest(array(select unnest(people) except select id from covered)) p (id)
         cross join lateral ent_notify.reader_keys(p.id, at) k
-        where not exists (select from everyone) and k.until > at
+        where k.until > at
     )
-    select p.id, null::int[] from ent_notify.person p
-    where p.id = any (people) and exists (select from everyone e where e.ref = 0 or e.ref = p.profile)
+    select id, null::int[] from covered
     union all
     select h.person_id, array_agg(distinct h.child) filter (where h.child is not null)
     from ent_notify.audience a join held h on h.scope = a.scope and h.ref = a.ref

@@ -85,7 +85,7 @@ select last_seq from feed;
 -- name: keys
 -- The audience keys that somebody holds now; none for one who has left.
 select distinct k.scope, k.ref from reader_keys(:person_id, :now) k
-where k.until > :now and exists (select from person p where p.id = :person_id and p.hidden_at is null);
+where k.until > :now;
 
 -- name: mark_read!
 -- Add read marks above the watermark; what has become contiguous is compacted by the next statement.
