@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
-from ent_notify.model.delivery import MailContent, Outgoing, Verdict, WakeUp
+from ent_notify.model.delivery import MailContent, Outgoing, Urgency, Verdict, WakeUp
 from ent_notify.model.directory import MergeCounts, Problem, Removals, StagedRows
 from ent_notify.model.fanout import (
     CampaignContent,
@@ -187,3 +187,65 @@ class DirectoryStore(Protocol):
     def merging(self, source: str, now: datetime) -> AbstractAsyncContextManager[DirectoryMerge]:
         """Open a run of ``source``. Runs wait for one another. Leaving by an error undoes everything."""
         ...
+
+
+class FanoutObserver(Protocol):
+    """Hears of what the fan-out does; metrics implement it. Nothing here blocks or fails."""
+
+    def relayed(self, count: int) -> None:
+        """Notifications were given their place in the feed."""
+
+    def planned(self, campaigns: int, seconds: float) -> None:
+        """Campaigns were planned."""
+
+    def claimed(self, channel: str, provider: str, urgency: Urgency, deliveries: int) -> None:
+        """A chunk was claimed."""
+
+    def verdicts(self, channel: str, provider: str, verdicts: Iterable[Verdict]) -> None:
+        """A batch of sends ended."""
+
+    def send_took(self, channel: str, provider: str, seconds: float) -> None:
+        """A batch of sends took so long."""
+
+    def settled(self, channel: str, provider: str) -> None:
+        """A chunk was settled for good."""
+
+    def lease_lost(self, channel: str, provider: str) -> None:
+        """A settle touched no row."""
+
+    def rate_wait(self, channel: str, provider: str, seconds: float) -> None:
+        """A chunk waits for its slot."""
+
+    def channel_paused(self, channel: str, provider: str, reason: str) -> None:
+        """A lane was paused for everybody."""
+
+
+class Unobserved:
+    """A FanoutObserver that listens to nothing."""
+
+    def relayed(self, count: int) -> None:
+        """See FanoutObserver."""
+
+    def planned(self, campaigns: int, seconds: float) -> None:
+        """See FanoutObserver."""
+
+    def claimed(self, channel: str, provider: str, urgency: Urgency, deliveries: int) -> None:
+        """See FanoutObserver."""
+
+    def verdicts(self, channel: str, provider: str, verdicts: Iterable[Verdict]) -> None:
+        """See FanoutObserver."""
+
+    def send_took(self, channel: str, provider: str, seconds: float) -> None:
+        """See FanoutObserver."""
+
+    def settled(self, channel: str, provider: str) -> None:
+        """See FanoutObserver."""
+
+    def lease_lost(self, channel: str, provider: str) -> None:
+        """See FanoutObserver."""
+
+    def rate_wait(self, channel: str, provider: str, seconds: float) -> None:
+        """See FanoutObserver."""
+
+    def channel_paused(self, channel: str, provider: str, reason: str) -> None:
+        """See FanoutObserver."""

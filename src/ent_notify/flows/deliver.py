@@ -29,7 +29,7 @@ from ent_notify.model.fanout import (
 )
 from ent_notify.policy.rate import Pace, Slot
 from ent_notify.policy.retry import DEFAULT_BOUNDS, OutcomeState, RetryBounds, backoff, settle
-from ent_notify.ports import Clock, FanoutStore
+from ent_notify.ports import Clock, FanoutObserver, FanoutStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Deliverer:
     clock: Clock
     randomness: Callable[[], float]
     bounds: DeliveryBounds
-    observe: Callable[[str, Sequence[Verdict]], None] = lambda _lane, _verdicts: None
+    observer: FanoutObserver
 
     async def deliver(self, claim: Claim, slot: Slot) -> bool:
         """Deliver a chunk to its end; False when the lease was lost or the channel is down."""
@@ -84,28 +84,35 @@ class Deliverer:
             width = self._window(pace)
             last = cursor + width if claim.is_retry else min(cursor + width, claim.size)
             targets = await self.store.load(claim, self.lane.channel, cursor, last, self.clock.now())
-            if not targets:
+            if not targets:  # a retry whose deliveries were all settled otherwise
+                await self.store.settle(claim, Settlement(cursor, release=True), self.clock.now(), self.bounds.lease)
                 break
             sendable = [t for t in targets if t.withheld is None]
             batch = [self.outbox.outgoing(content, t) for t in sendable]
+            began = self.clock.now()
             try:
                 async with self._heartbeat(claim, cursor):
                     verdicts, pace = await self._send(send, batch, pace)
             except ChannelDown as down:
                 await self._stand_back(claim, cursor, down)
                 return False
-            self.observe(self.lane.name, verdicts)
+            self.observer.verdicts(self.lane.channel, self.lane.provider, verdicts)
+            self.observer.send_took(self.lane.channel, self.lane.provider, (self.clock.now() - began).total_seconds())
             if not claim.is_retry:
                 cursor = last
             is_last = len(targets) < width if claim.is_retry else cursor >= claim.size
             settlement = self._settlement(cursor, targets, sendable, verdicts, content, claim, is_last)
             now = self.clock.now()
             if not await self.store.settle(claim, settlement, now, self.bounds.lease):
+                self.observer.lease_lost(self.lane.channel, self.lane.provider)
                 return False
             await self._react(sendable, verdicts, now)
             if is_last:
-                return True
-        return await self.store.settle(claim, Settlement(cursor, release=True), self.clock.now(), self.bounds.lease)
+                break
+        else:
+            await self.store.settle(claim, Settlement(cursor, release=True), self.clock.now(), self.bounds.lease)
+        self.observer.settled(self.lane.channel, self.lane.provider)
+        return True
 
     @asynccontextmanager
     async def _heartbeat(self, claim: Claim, cursor: int) -> AsyncIterator[None]:
@@ -149,6 +156,7 @@ class Deliverer:
                 size = pace.group(len(batch) - sent)
                 early = (pace.due_at(size) - self.clock.now()).total_seconds()
                 if early > 0:
+                    self.observer.rate_wait(self.lane.channel, self.lane.provider, early)
                     await self.clock.sleep(early)
                     if pace.at(self.clock.now()) != pace:
                         continue  # held up meanwhile: what was missed is forfeited
@@ -229,7 +237,7 @@ class Deliverer:
         pauses = [v for v in verdicts if v.kind is VerdictKind.PAUSE_CHANNEL]
         if pauses:
             longest = max((v.retry_after for v in pauses if v.retry_after is not None), default=60.0)
-            await self.store.pause_lane(self.lane.id, now + timedelta(seconds=longest), pauses[0].reason)
+            await self._pause(now + timedelta(seconds=longest), pauses[0].reason)
 
     async def _stand_back(self, claim: Claim, cursor: int, down: ChannelDown) -> None:
         """Nothing was sent: give the chunk back as it is, and let the lane rest."""
@@ -239,8 +247,12 @@ class Deliverer:
             if down.retry_after is not None
             else backoff(1, self.randomness(), self.bounds.retry).total_seconds()
         )
-        await self.store.pause_lane(self.lane.id, now + timedelta(seconds=rest), down.reason)
+        await self._pause(now + timedelta(seconds=rest), down.reason)
         await self.store.settle(claim, Settlement(cursor=cursor, release=True), now, self.bounds.lease)
+
+    async def _pause(self, until: datetime, reason: str) -> None:
+        self.observer.channel_paused(self.lane.channel, self.lane.provider, reason)
+        await self.store.pause_lane(self.lane.id, until, reason)
 
 
 Outboxes = Mapping[str, Outbox]

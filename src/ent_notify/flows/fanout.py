@@ -14,7 +14,7 @@ import trio
 from ent_notify.flows.deliver import Deliverer, DeliveryBounds, Outboxes
 from ent_notify.model.fanout import Lane, NothingToClaim
 from ent_notify.policy.pause import FRENCH_ZONES, PauseHours, held_until
-from ent_notify.ports import Clock, FanoutStore
+from ent_notify.ports import Clock, FanoutObserver, FanoutStore, Unobserved
 
 AT_ONCE = datetime.min.replace(tzinfo=UTC)
 
@@ -40,7 +40,7 @@ class Worker:
     pause: PauseHours = field(default_factory=PauseHours)
     bounds: DeliveryBounds = field(default_factory=DeliveryBounds)
     senders: int = 2
-    observe: Callable[..., None] = lambda *_: None
+    observer: FanoutObserver = field(default_factory=Unobserved)
     on_progress: Callable[[], None] = lambda: None
     draining: bool = False
     claimed: int = 0
@@ -52,6 +52,7 @@ class Worker:
     async def tick(self) -> int:
         """Relay, plan and promote once; answers how many things moved. Planning runs until nothing waits."""
         moved = await self.store.relay(_RELAY_BATCH)
+        self.observer.relayed(moved)
         moved += await self._plan()
         moved += await self.store.promote(self.clock.now(), _PROMOTE_BATCH)
         return moved
@@ -69,6 +70,7 @@ class Worker:
             moved = 0
             for batch in batches:
                 moved += await self.store.plan(batch, holds, default_hold, now)
+            self.observer.planned(moved, (self.clock.now() - now).total_seconds())
             planned += moved
             if moved == 0:
                 break  # another planner holds them
@@ -103,7 +105,7 @@ class Worker:
 
     async def _serve(self, lane: Lane, until_idle: bool = False) -> None:
         deliverer = Deliverer(
-            self.store, lane, self.outboxes[lane.name], self.clock, self.randomness, self.bounds, self.observe
+            self.store, lane, self.outboxes[lane.name], self.clock, self.randomness, self.bounds, self.observer
         )
         while not self.draining:
             now = self.clock.now()
@@ -116,5 +118,6 @@ class Worker:
                 continue
             claim, slot = answer
             self.claimed += 1
+            self.observer.claimed(lane.channel, lane.provider, claim.urgency, claim.size - claim.cursor)
             await deliverer.deliver(claim, slot)
             self.on_progress()

@@ -97,10 +97,10 @@ class MergeCounts:
 class SyncReport(MergeCounts):
     """What a directory run did.
 
-    ``schools`` and ``groups`` count those added or changed. ``bad_records`` counts every record, or part of one, that
-    could not be taken; ``problems`` holds the first thousand of them. ``file_errors`` are files that could not be
-    read to their end: with one of them, or with people of other sources in the way, nobody is removed for being
-    absent, and ``removals_withheld`` says so.
+    ``schools`` and ``groups`` count those added, changed or closed. ``bad_records`` counts every record, or part of
+    one, that could not be taken; ``problems`` holds the first thousand of them. ``file_errors`` are files that are
+    missing or could not be read to their end: a complete run then hides nobody for being absent, and
+    ``removals_withheld`` says so.
     """
 
     source: str

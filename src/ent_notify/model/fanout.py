@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ent_notify.model.delivery import Urgency
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -42,6 +44,7 @@ class Claim:
     fence: int
     size: int
     cursor: int
+    urgency: Urgency
     is_retry: bool
 
 

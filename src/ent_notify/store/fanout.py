@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from ent_notify.errors import NotFound
+from ent_notify.model.delivery import Urgency
 from ent_notify.model.fanout import (
     CampaignContent,
     Claim,
@@ -94,6 +95,7 @@ class PostgresFanout:
             fence=row["fence"],
             size=row["size"],
             cursor=row["start_cursor"],
+            urgency=Urgency(row["urgency"]),
             is_retry=row["is_retry"],
         )
         return claim, Slot(row["starts_at"], row["slot_sends"], row["per_second"])

@@ -426,7 +426,7 @@ end $$;
 -- Leases the next chunk of a lane: urgent first, then fair turns. No chunk: `id` is null and `wait_until` may say when
 -- to ask again. The fence grows with every claim; only its holder can settle.
 create function claim_chunk(lane_wanted smallint, worker text, at timestamptz, lease interval, horizon interval,
-                            slot interval, out id bigint, out campaign_id bigint, out fence int, out size int, out start_cursor int,
+                            slot interval, out id bigint, out campaign_id bigint, out fence int, out size int, out start_cursor int, out urgency smallint,
                             out is_retry boolean, out starts_at timestamptz, out slot_sends int,
                             out per_second double precision, out wait_until timestamptz)
 language plpgsql volatile set search_path = ent_notify, pg_temp as $$
@@ -436,7 +436,7 @@ declare
     taken record;
 begin
     select * into c from chunk where lane_id = lane_wanted and state = 0
-    order by urgency, turn limit 1 for update skip locked;
+    order by chunk.urgency, turn limit 1 for update skip locked;
     if not found then
         return;
     end if;
@@ -453,7 +453,7 @@ begin
     update chunk set state = 2, fence = c.fence + 1, leased_by = worker, due_at = greatest(at, taken.starts_at) + lease
     where chunk.id = c.id;
     update lane set turn = c.turn where lane.id = lane_wanted and turn < c.turn;
-    id := c.id; campaign_id := c.campaign_id; fence := c.fence + 1; size := c.size; start_cursor := c.cursor;
+    id := c.id; campaign_id := c.campaign_id; fence := c.fence + 1; size := c.size; start_cursor := c.cursor; urgency := c.urgency;
     starts_at := taken.starts_at; slot_sends := taken.slot_sends; per_second := taken.per_second;
 end $$;
 
