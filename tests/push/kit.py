@@ -75,7 +75,7 @@ def options_for(apns: FakeApns, **changes: Any) -> ApnsOptions:
         "key": apns.key,
         "host": apns.host,
         "port": apns.port,
-        "tls": apns.client_context(),
+        "ca": apns.ca,
         "connections": 1,
     }
     return ApnsOptions(**(settings | changes))

@@ -244,7 +244,7 @@ async def test_nobody_at_that_address_is_the_channel_down(island: Island, open_a
 
 async def test_a_certificate_that_is_not_trusted_is_the_channel_down(island: Island, open_apns: OpenApns) -> None:
     async with open_apns() as (apns, _):
-        channel = ApnsChannel(island, options_for(apns, tls=None))
+        channel = ApnsChannel(island, options_for(apns, ca=None))
         with pytest.raises(ChannelDown, match="CERTIFICATE_VERIFY_FAILED"):
             await channel.send(WAKE_UPS, ios(1))
         await channel.aclose()

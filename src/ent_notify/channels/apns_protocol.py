@@ -13,7 +13,6 @@ What aioapns 4.0 does otherwise, and what stands in its place here:
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -23,7 +22,7 @@ from aioapns.connection import APNsKeyConnectionPool, APNsTLSClientProtocol
 
 from ent_notify.channels.apns_token import ProviderToken
 from ent_notify.channels.http2 import Http2Streams
-from ent_notify.channels.push_options import ApnsOptions
+from ent_notify.channels.push_options import ApnsOptions, client_tls
 
 
 class ApnsProtocol(Http2Streams, APNsTLSClientProtocol):  # type: ignore[misc] # conn and loop are narrower here
@@ -44,15 +43,13 @@ class ApnsConnector(APNsKeyConnectionPool):
     """aioapns' pool as the one that makes connections: server, topic, TLS; ``Http2Pool`` keeps them."""
 
     def __init__(self, options: ApnsOptions, token: ProviderToken, on_change: Callable[[Http2Streams], None]) -> None:
-        tls = options.tls or ssl.create_default_context()
-        tls.set_alpn_protocols(["h2"])  # aioapns leaves it to whoever gives a context
         super().__init__(
             key="",  # tokens are signed by the shared ProviderToken alone
             key_id=options.key_id,
             team_id=options.team_id,
             topic=options.topic,
             max_connection_attempts=1,
-            ssl_context=tls,
+            ssl_context=client_tls(options.ca),  # with ALPN, which aioapns leaves to whoever gives one,
         )
         server: dict[str, Any] = {"APNS_SERVER": options.host, "APNS_PORT": options.port}
         protocol_class = type("ApnsProtocol", (ApnsProtocol,), server)

@@ -47,26 +47,34 @@ def apns_payload(wake_up: WakeUp) -> ApnsPayload | Verdict:
     return ApnsPayload(body, tuple(headers))
 
 
-def fcm_payload(wake_up: WakeUp, now: datetime) -> dict[str, Any] | Verdict:
-    """The arguments of an FCM message, or BadMessage if it is beyond a limit of FCM.
+@dataclass(frozen=True, slots=True)
+class FcmPayload:
+    """What all recipients of a message share. ``tag`` is what replaces in Android's drawer; ``ttl`` None is FCM's."""
 
-    ``body``, ``data`` (opaque id and category), ``collapse_key``, ``tag`` (what replaces in Android's drawer),
-    ``priority`` and ``ttl`` (from ``now``).
-    """
+    body: str
+    data: Mapping[str, str]
+    collapse_key: str
+    tag: str
+    channel_id: str
+    priority: str
+    ttl: timedelta | None
+
+
+def fcm_payload(wake_up: WakeUp, now: datetime) -> FcmPayload | Verdict:
+    """The FCM form of ``wake_up``, or BadMessage if it is beyond a limit of FCM. Its TTL counts from ``now``."""
     data = {"n": wake_up.notification, "category": wake_up.category}
     if len(orjson.dumps([wake_up.sentence, data, wake_up.collapse_id])) > FCM.payload_bytes:
         return Verdict(VerdictKind.BAD_MESSAGE, "fcm.PayloadTooLarge")
-    arguments: dict[str, Any] = {
-        "body": wake_up.sentence,
-        "data": data,
-        "collapse_key": wake_up.collapse_id,
-        "tag": wake_up.collapse_id,
-        "channel_id": wake_up.category,
-        "priority": "normal" if wake_up.urgency is Urgency.BULK else "high",
-    }
-    if wake_up.expires_at is not None:
-        arguments["ttl"] = min(max(wake_up.expires_at - now, timedelta()), FCM.ttl)
-    return arguments
+    left = None if wake_up.expires_at is None else min(max(wake_up.expires_at - now, timedelta()), FCM.ttl)
+    return FcmPayload(
+        body=wake_up.sentence,
+        data=data,
+        collapse_key=wake_up.collapse_id,
+        tag=wake_up.collapse_id,
+        channel_id=wake_up.category,
+        priority="normal" if wake_up.urgency is Urgency.BULK else "high",
+        ttl=left,
+    )
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:

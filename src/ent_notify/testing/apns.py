@@ -3,8 +3,8 @@
 ::
 
     async with open_fake_apns() as apns:
-        channel = ApnsChannel(island, ApnsSettings(
-            host=apns.host, port=apns.port, ssl_context=apns.client_context(),
+        channel = ApnsChannel(island, ApnsOptions(
+            host=apns.host, port=apns.port, ca=apns.ca,
             team_id=apns.team_id, key_id=apns.key_id, key=apns.key, topic=apns.topic))
         apns.next(Refuse("Unregistered"), device="a1b2...")
         ...
@@ -22,7 +22,6 @@ Sources: Apple, "Sending notification requests to APNs", "Handling notification 
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -140,9 +139,10 @@ class FakeApns(Script[ApnsRequest]):
         """The signing key that it accepts, as the .p8 file that Apple hands out (PEM)."""
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
-    def client_context(self) -> ssl.SSLContext:
-        """A TLS context that trusts this fake only."""
-        return self.server.client_context()
+    @property
+    def ca(self) -> str:
+        """The certificate authority that clients of this fake must trust, in PEM."""
+        return self.server.ca_pem
 
     def expire_provider_tokens(self) -> None:
         """Every provider token seen so far is too old from now on."""
@@ -153,7 +153,7 @@ class FakeApns(Script[ApnsRequest]):
         return {
             "host": self.host,
             "port": self.port,
-            "ca": self.server.ca_pem.decode(),
+            "ca": self.ca,
             "key": self.key,
             "key_id": self.key_id,
             "team_id": self.team_id,

@@ -75,15 +75,9 @@ class HttpsServer:
         self._live: set[_Http2Connection] = set()
 
     @property
-    def ca_pem(self) -> bytes:
+    def ca_pem(self) -> str:
         """The certificate authority that clients must trust, in PEM."""
-        return self._authority.cert_pem.bytes()
-
-    def client_context(self) -> ssl.SSLContext:
-        """A client's TLS context that trusts this server only."""
-        context = ssl.create_default_context(cadata=self.ca_pem.decode())
-        context.set_alpn_protocols(["h2", "http/1.1"])
-        return context
+        return self._authority.cert_pem.bytes().decode("ascii")
 
     def server_context(self, *names: str) -> ssl.SSLContext:
         """The server's own TLS context."""

@@ -7,7 +7,6 @@ counters as a line of JSON, and ends when its input ends.
 from __future__ import annotations
 
 import argparse
-import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -49,12 +48,6 @@ class FakeProcess:
             return self.__dict__["address"][name]
         except KeyError:
             raise AttributeError(f"the fake did not say {name!r} about itself") from None
-
-    def client_context(self) -> ssl.SSLContext:
-        """A TLS context that trusts this fake only."""
-        context = ssl.create_default_context(cadata=self.address["ca"])
-        context.set_alpn_protocols(["h2", "http/1.1"])
-        return context
 
     async def summary(self) -> dict[str, int]:
         """The fake's counters now."""

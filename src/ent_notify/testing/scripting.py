@@ -34,6 +34,7 @@ class Refuse:
     reason: str
     retry_after: int | None = None
     timestamp: datetime | None = None
+    field: str | None = None
     status: int | None = None
 
 
