@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ent_notify.cli.door import Door, json_flag, pass_door, show_json
+from ent_notify.cli.door import Door, json_flag, pass_door, show_json, show_table, write_json
+from ent_notify.cli.progress import ImportBar
 from ent_notify.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ent_notify.directory.imports import ImportReport
 
 
 @click.command(short_help="Write the AAF export of a made-up region.")
@@ -43,19 +48,14 @@ def generate(door: Door, folder: Path, people: int, seed: int, as_json: bool) ->
 @click.command("import-aaf", short_help="Import an AAF export.")
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option(
-    "--complete/--delta",
-    default=None,
-    help="What the export is, when its files' names do not say (ENT_Complet_..., ENT_Delta_...).",
-)
-@click.option(
     "--allow-removals", is_flag=True, help="Go on even if it removes more people than directory.removal_share."
 )
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the report there; - prints it."
 )
 @pass_door
-def import_aaf(door: Door, path: Path, complete: bool | None, allow_removals: bool, json_file: Path | None) -> None:
-    """Import the AAF export at PATH, a folder or one file, complete or incremental.
+def import_aaf(door: Door, path: Path, allow_removals: bool, json_file: Path | None) -> None:
+    """Import the AAF export at PATH, a folder or one file, complete or incremental (its files say which).
 
     All of it becomes visible at once, at the end. A bad record is left out and reported with its file, its id and the
     reason; the rest is imported. Importing the same export again changes nothing. A run that would remove more people
@@ -67,3 +67,55 @@ def import_aaf(door: Door, path: Path, complete: bool | None, allow_removals: bo
       ent-notify import-aaf /srv/aaf/20260901
       ent-notify import-aaf /srv/aaf/20260902 --json report.json
     """
+    from ent_notify.directory.imports import import_export
+    from ent_notify.engine import open_engine
+    from ent_notify.store.directory import PostgresDirectory
+
+    settings = door.settings()
+
+    async def work() -> ImportReport:
+        async with open_engine(settings) as engine:
+            with ImportBar() as bar:
+                return await import_export(
+                    PostgresDirectory(engine.db),
+                    path,
+                    source=settings.directory.source,
+                    now=engine.clock.now(),
+                    allowed_removals=1.0 if allow_removals else settings.directory.removal_share,
+                    on_progress=bar.show,
+                )
+
+    report = door.run(work)
+    if json_file is not None:
+        write_json(report.to_json(), json_file)
+    if json_file is None or str(json_file) != "-":
+        _tell(report)
+
+
+def _tell(report: ImportReport) -> None:
+    did, read = report.directory, report.export
+    show_table(
+        f"{'complete' if did.complete else 'incremental'} export of {did.source}: {did.records:,} records, "
+        f"{len(read.files)} files",
+        ["", "added", "changed", "removed", "unchanged"],
+        [
+            ["people", did.added, did.changed + did.returned, did.hidden, did.unchanged],
+            ["memberships", did.memberships_started, 0, did.memberships_ended, None],
+            ["guardian links", did.links_added, did.links_changed, did.links_removed, None],
+            ["schools", None, did.schools, None, None],
+            ["groups", None, did.groups, None, None],
+        ],
+    )
+    if read.ignored_attributes:
+        names = ", ".join(sorted(read.ignored_attributes)[:5])
+        click.echo(f"unknown attributes, left aside: {sum(read.ignored_attributes.values()):,} (such as {names})")
+    for error in did.file_errors:
+        click.echo(f"not read to its end: {error.file}: {error.reason}", err=True)
+    if did.removals_withheld:
+        click.echo("nobody was removed for being absent, because the export is not whole", err=True)
+    if did.bad_records:
+        click.echo(f"{did.bad_records:,} records, or parts of one, could not be taken; the first:", err=True)
+        for bad in did.problems[:10]:
+            click.echo(f"  {bad.file} {bad.id}: {bad.reason}", err=True)
+        if did.bad_records > 10:
+            click.echo("  give --json FILE for more of them", err=True)

@@ -30,13 +30,13 @@ def worker(door: Door, name: str) -> None:
     Example:
       ent-notify worker --name w1
     """
-    from ent_notify.engine import open_engine
+    from ent_notify.engine import connect_channels, open_engine
 
     settings = door.service_settings()
     metrics = Metrics()
 
     async def serve() -> None:
-        async with open_engine(settings, metrics=metrics) as engine:
+        async with open_engine(settings, metrics=metrics) as engine, connect_channels(engine):
             service = engine.worker(name)
             _log.info("worker_started", worker=service.name)
             await run_service(service.run, service.drain, drain_seconds=settings.worker.drain_seconds)
@@ -71,7 +71,7 @@ def gateway(door: Door, port: int | None) -> None:
     metrics = Metrics()
 
     async def serve() -> None:
-        async with open_engine(settings, metrics=metrics) as engine:
+        async with open_engine(settings) as engine:
             service = Gateway(engine, settings=chosen, clock=engine.clock, registry=metrics.registry)
 
             async def run() -> None:

@@ -1,0 +1,176 @@
+"""``worker`` and ``gateway`` as processes: they work, log JSON without personal data, and stop when told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from ent_notify.engine import open_engine
+from ent_notify.settings import settings_from
+
+PROGRAM = Path(sys.executable).with_name("ent-notify")
+HOMEWORK = {
+    "type": "HomeworkAssigned",
+    "key": "hw-1",
+    "data": {"group": "0540001A/class/6A", "subject": "Mathématiques", "title": "Zéphyrine", "due": "2030-09-18"},
+}
+
+
+class Service:
+    """A running service, and the log lines that it writes."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        )
+        self.lines: list[dict[str, Any]] = []
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._queue.put(line)
+        self._queue.put(None)
+
+    def wait_event(self, event: str) -> dict[str, Any]:
+        """The first line with that event, among those to come."""
+        while (line := self._queue.get(timeout=60)) is not None:
+            self.lines.append(json.loads(line))
+            if self.lines[-1]["event"] == event:
+                return self.lines[-1]
+        pytest.fail(f"the service ended without {event}: {self.lines}")
+
+    def wait_end(self) -> int:
+        code = self.process.wait(timeout=60)
+        self._reader.join(timeout=60)
+        while (line := self._queue.get_nowait()) is not None:
+            self.lines.append(json.loads(line))
+        return code
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Service]]:
+    started: list[Service] = []
+
+    def go(*arguments: str) -> Service:
+        started.append(Service(*arguments))
+        return started[-1]
+
+    yield go
+    for service in started:
+        service.process.kill()
+        service.process.wait(timeout=60)
+        for stream in (service.process.stdout, service.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def get(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+async def publish_and_wait(dsn: str) -> None:
+    """Publish, and wait for the hint that somebody relayed it."""
+    async with open_engine(settings_from({"store": {"dsn": dsn}})) as engine, engine.hints() as hints:
+        await engine.publish(HOMEWORK)
+        with trio.fail_after(60):
+            await anext(hints)
+
+
+def test_a_worker_works_serves_metrics_and_drains_on_sigterm(
+    town: str, start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENT_NOTIFY_METRICS__PORT", "0")
+    worker = start("worker", "--name", "w1")
+    port = worker.wait_event("metrics_served")["port"]
+    assert worker.wait_event("worker_started")["worker"] == "w1"
+    trio.run(publish_and_wait, town)
+    assert b"ent_notify_relayed_total 1.0" in get(port, "/metrics")
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.wait_end() == 0
+    events = [line["event"] for line in worker.lines]
+    assert events[-2:] == ["service_stopping", "worker_stopped"]
+    assert "Zéphyrine" not in json.dumps(worker.lines, ensure_ascii=False)
+    assert not any(line.get("dropped") for line in worker.lines)
+
+
+def test_a_gateway_answers_and_drains_on_sigint(town: str, start: Callable[..., Service]) -> None:
+    gateway = start("gateway", "--port", "0")
+    port = gateway.wait_event("gateway_started")["port"]
+    assert get(port, "/healthz")
+    assert b"ent_notify_gateway_streams 0.0" in get(port, "/metrics")
+    gateway.process.send_signal(signal.SIGINT)
+    assert gateway.wait_end() == 0
+    assert [line["event"] for line in gateway.lines][-2:] == ["service_stopping", "gateway_stopped"]
+
+
+@pytest.mark.parametrize("service", ["worker", "gateway"])
+def test_a_service_that_cannot_start_says_why(service: str, empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENT_NOTIFY_STORE__DSN", empty_dsn)
+    process = subprocess.run([PROGRAM, service], capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 1
+    assert process.stderr.endswith("run `ent-notify migrate`\n") and "Traceback" not in process.stderr
+
+
+def test_a_second_signal_ends_a_service_that_does_not_drain() -> None:
+    program = """
+import trio
+from ent_notify.cli.door import run_service
+from ent_notify.observe import configure_logging
+configure_logging()
+async def serve():
+    print("up", flush=True)
+    await trio.sleep_forever()
+trio.run(lambda: run_service(serve, lambda: print("draining", flush=True), drain_seconds=600))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "draining\n"
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert [json.loads(line)["event"] for line in err.splitlines()] == ["service_stopping", "service_stopped_early"]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_service_that_does_not_drain_in_time_is_ended() -> None:
+    program = """
+import trio
+from ent_notify.cli.door import run_service
+async def serve():
+    print("up", flush=True)
+    await trio.sleep_forever()
+trio.run(lambda: run_service(serve, lambda: None, drain_seconds=0.01))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.communicate()
