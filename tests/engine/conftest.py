@@ -93,8 +93,8 @@ async def open_town(dsn: str, start: datetime = TUESDAY) -> AsyncIterator[Town]:
     async with open_engine(Settings(store=StoreSettings(dsn=SecretStr(dsn))), clock=clock) as engine:
         town = Town(engine, clock, RecordingChannel(), RecordingChannel(), RecordingChannel())
         engine.use_mail(town.mail)
-        engine.use_push("apns", "fr.ent", town.apns)
-        engine.use_push("fcm", "fr.ent", town.fcm)
+        await engine.use_push("apns", "fr.ent", town.apns)
+        await engine.use_push("fcm", "fr.ent", town.fcm)
         yield town
 
 

@@ -75,6 +75,10 @@ class PostgresFanout:
         """Set a lane's rate in sends a second; None: no limit."""
         await self._db.execute("fanout.set_rate", name=name, per_second=per_second)
 
+    async def open_lane(self, provider: str, app: str, per_second: float | None) -> None:
+        """Make sure that a push lane exists, and set its rate."""
+        await self._db.execute("fanout.open_lane", provider=provider, app=app, per_second=per_second)
+
     async def pause_lane(self, lane: int, until: datetime, reason: str) -> None:
         """See FanoutStore."""
         await self._db.execute("fanout.pause_lane", lane_id=lane, until=until, reason=reason)

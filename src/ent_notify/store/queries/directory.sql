@@ -204,11 +204,11 @@ from (
 join staged_person p on p.n = t.n;
 
 -- name: report_unknown_people!
--- Changes to somebody who is not known: without names or profile there is nobody to add.
+-- Changes to somebody who is not known: without profile and names there is nobody to add.
 insert into problem (n, external_id, reason, imported)
 select p.n, p.external_id, 'it changes somebody who is not in the directory, and does not say who that is', false
 from staged_person p
-where not p.removed and (p.profile is null or (p.given_name is null and p.family_name is null))
+where not p.removed and (p.profile is null or p.given_name is null or p.family_name is null)
   and not exists (select from person where person.external_id = p.external_id);
 
 -- name: report_other_sources!

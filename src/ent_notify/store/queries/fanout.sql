@@ -116,6 +116,13 @@ order by l.name;
 -- Set a lane's rate in sends a second (null: no limit).
 update lane set per_second = :per_second where name = :name and per_second is distinct from :per_second;
 
+-- name: open_lane!
+-- Make sure that a push lane exists, and set its rate.
+insert into lane (name, channel, provider, app, per_second)
+values ('push:' || :provider::text || ':' || :app::text, 'push', :provider, :app, :per_second)
+on conflict (name) do update set per_second = excluded.per_second
+where lane.per_second is distinct from excluded.per_second;
+
 -- name: pause_lane!
 -- Let nothing be claimed from a lane before an instant; the later of two pauses holds.
 update lane set paused_until = :until, pause_reason = :reason where id = :lane_id and paused_until < :until;

@@ -1,11 +1,4 @@
-"""The engine: what a host imports. It puts the house together and decides nothing.
-
-::
-
-    async with open_engine(settings) as engine:
-        published = await engine.publish(HomeworkAssigned(key="hw-1", group="0541234A/class/6A", ...))
-        await engine.worker().run()
-"""
+"""The facade: every call a host may make, each handed on to the flow or the store that answers it."""
 
 from __future__ import annotations
 
@@ -13,29 +6,35 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
+from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
 from ent_notify.errors import NotAllowed
 from ent_notify.flows.deliver import DeliveryBounds, Outbox
+from ent_notify.flows.directory import sync
 from ent_notify.flows.fanout import Worker
 from ent_notify.flows.outbox import MailOutbox, PushOutbox, Unsubscribe
 from ent_notify.model.delivery import Ledger
+from ent_notify.model.directory import OnProgress, SyncReport
 from ent_notify.model.events import BUILT_IN, Event
 from ent_notify.model.fanout import ChannelLedger, Lane, Published
 from ent_notify.model.feed import FeedHint, FeedItem, Key
 from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader
-from ent_notify.model.people import Profile
+from ent_notify.model.people import DeviceId, DeviceRegistration, Preference, Profile, Provider, SourceItem
 from ent_notify.policy.contact import may_open
 from ent_notify.policy.retry import RetryBounds
-from ent_notify.ports import Clock, MailChannel, PushChannel
+from ent_notify.ports import Clock, FanoutObserver, MailChannel, PushChannel, Unobserved
 from ent_notify.settings import Settings
 from ent_notify.store import Database, PoolLimits, check, migrate, open_database
 from ent_notify.store.conversations import PostgresConversations
+from ent_notify.store.devices import DeviceCounts, PostgresDevices
+from ent_notify.store.directory import PostgresDirectory
 from ent_notify.store.explaining import PostgresExplaining
 from ent_notify.store.fanout import PostgresFanout
 from ent_notify.store.inbox import PostgresInbox
@@ -46,8 +45,11 @@ from ent_notify.words import Project, Words
 class Engine:
     """Everything a host can ask. Open one with ``open_engine``; it is used from the trio run that opened it."""
 
-    def __init__(self, settings: Settings, db: Database, island: Island, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, db: Database, island: Island, clock: Clock, observer: FanoutObserver
+    ) -> None:
         self.settings = settings
+        self._observer = observer
         self.clock = clock
         self.db = db
         self.island = island
@@ -57,6 +59,8 @@ class Engine:
         self._inbox = PostgresInbox(db)
         self._conversations = PostgresConversations(db)
         self._fanout = PostgresFanout(db)
+        self._directory = PostgresDirectory(db)
+        self._devices = PostgresDevices(db)
         self._outboxes: dict[str, Outbox] = {}
         key = settings.email.unsubscribe_key
         self._unsubscribe = Unsubscribe(
@@ -105,6 +109,71 @@ class Engine:
     async def lanes(self) -> list[Lane]:
         """Every lane with its rate and its pause."""
         return await self._fanout.lanes()
+
+    # ------------------------------------------------------------ the directory
+
+    async def sync(
+        self,
+        records: Iterable[SourceItem],
+        *,
+        source: str = "host",
+        complete: bool = False,
+        allowed_removals: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> SyncReport:
+        """Make the directory say what ``records`` say. See ``ent_notify.flows.directory.sync``.
+
+        ``allowed_removals`` is a share of the source's people (the settings' when left out). Raises TooManyRemovals.
+        """
+        share = self.settings.directory.removal_share if allowed_removals is None else allowed_removals
+        return await sync(
+            self._directory,
+            records,
+            source=source,
+            complete=complete,
+            now=self.clock.now(),
+            allowed_removals=share,
+            on_progress=on_progress,
+        )
+
+    async def import_aaf(
+        self,
+        path: Path,
+        *,
+        allowed_removals: float | None = None,
+        on_progress: Callable[[ImportProgress], None] | None = None,
+    ) -> ImportReport:
+        """Import the AAF export at ``path``, complete or incremental as its files' names say.
+
+        Raises SourceError when nothing can be read safely, TooManyRemovals as ``sync`` does; nothing was changed then.
+        """
+        chosen = self.settings.directory
+        return await import_export(
+            self._directory,
+            path,
+            source=chosen.source,
+            now=self.clock.now(),
+            allowed_removals=chosen.removal_share if allowed_removals is None else allowed_removals,
+            on_progress=on_progress,
+        )
+
+    async def register_device(
+        self, person: str, provider: Provider, app: str, token: str, language: str | None = None
+    ) -> DeviceId:
+        """Bind a push token to a person (external id), taking it over from whoever had it. Raises NotFound."""
+        return await self._devices.register_device(person, provider, app, token, language, self.clock.now())
+
+    async def drop_device(self, person: str, provider: Provider, token: str) -> bool:
+        """End a person's binding of a token (signing out); False when they have none."""
+        return await self._devices.drop_device(person, provider, token, self.clock.now())
+
+    async def register_devices(self, devices: Iterable[DeviceRegistration]) -> DeviceCounts:
+        """Register many devices in one transaction."""
+        return await self._devices.register_devices(devices, self.clock.now())
+
+    async def set_preferences(self, choices: Iterable[Preference]) -> int:
+        """Store what people chose for a category on a channel; how many choices were new."""
+        return await self._devices.set_preferences(choices)
 
     # ------------------------------------------------------------ reading
 
@@ -201,12 +270,13 @@ class Engine:
         project = Project(self.settings.project.name, self.settings.project.url, self.settings.project.timezone)
         self._outboxes["email"] = MailOutbox(channel, self.words, project, self._unsubscribe)
 
-    def use_push(self, provider: str, app: str, channel: PushChannel) -> None:
-        """Send the lane ``push:PROVIDER:APP`` through ``channel``."""
+    async def use_push(self, provider: str, app: str, channel: PushChannel, per_second: float | None = None) -> None:
+        """Send the lane ``push:PROVIDER:APP`` through ``channel``, at ``per_second`` for all workers together."""
         self._outboxes[f"push:{provider}:{app}"] = PushOutbox(channel, self.words)
+        await self._fanout.open_lane(provider, app, per_second)
 
     async def set_rate(self, lane: str, per_second: float | None) -> None:
-        """Set a lane's rate in sends a second, for all workers; None: no limit."""
+        """Set a lane's rate in sends a second, for all workers together; None: no limit."""
         await self._fanout.set_rate(lane, per_second)
 
     def worker(self, name: str = "", *, on_progress: Callable[[], None] = lambda: None) -> Worker:
@@ -229,18 +299,24 @@ class Engine:
                 ),
             ),
             senders=chosen.lanes,
+            observer=self._observer,
             on_progress=on_progress,
         )
 
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings, *, clock: Clock | None = None, apply_migrations: bool = False
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    metrics: FanoutObserver | None = None,
+    apply_migrations: bool = False,
 ) -> AsyncIterator[Engine]:
     """The engine on its database, for as long as the context is open.
 
     Raises StoreUnreachable, StoreVersionError, or SchemaMismatch (``apply_migrations`` brings the schema up to date
-    first). Channels are connected by ``ent_notify.engine.channels`` or by ``use_mail`` and ``use_push``.
+    first). It has no channel yet: ``connect_channels`` makes those of the settings, ``use_mail`` and ``use_push`` take
+    others. ``metrics`` hears of the fan-out.
     """
     store = settings.store
     limits = PoolLimits(
@@ -256,7 +332,7 @@ async def open_engine(
         if apply_migrations:
             await migrate(db, now=clock.now())
         await check(db)
-        engine = Engine(settings, db, island, clock)
+        engine = Engine(settings, db, island, clock, metrics or Unobserved())
         await engine.register_types(BUILT_IN)
         yield engine
 
