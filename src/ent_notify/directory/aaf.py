@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ent_notify.directory.aaf_files import Listing, list_export
 from ent_notify.directory.aaf_words import (
@@ -57,6 +58,7 @@ from ent_notify.model.people import (
 )
 
 _UAI = re.compile(r"[0-9A-Z]{7}[A-Z]")
+_WANTED = frozenset().union(*READ.values())
 _CATEGORIES = {category.value: category for category in Category}
 
 
@@ -77,12 +79,20 @@ class ParseReport:
     ignored_attributes: Counter[str] = field(default_factory=Counter)
     left_out_attributes: Counter[str] = field(default_factory=Counter)
     ignored_categories: Counter[str] = field(default_factory=Counter)
-    _bytes: list[int] = field(default_factory=lambda: [0])
+    bytes_read: int = 0
 
-    @property
-    def bytes_read(self) -> int:
-        """Bytes taken from the files so far."""
-        return self._bytes[0]
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return {
+            "bytes": self.bytes_read,
+            "files": self.files,
+            "left_aside": list(self.left_aside),
+            "records": dict(self.records),
+            "bad_records": self.bad_records,
+            "ignored_attributes": dict(self.ignored_attributes),
+            "left_out_attributes": dict(self.left_out_attributes),
+            "ignored_categories": dict(self.ignored_categories),
+        }
 
 
 class Export:
@@ -100,11 +110,14 @@ class Export:
             name = file.path.name
             self.report.files.append(name)
             yield FileStart(file=name)
-            for request in read_requests(file.path, self.report._bytes):
+            for request in read_requests(file.path, wanted=_WANTED, on_bytes=self._count_bytes):
                 if isinstance(request, FileError):
                     yield request
                 else:
                     yield from self._translator.translate(name, request)
+
+    def _count_bytes(self, count: int) -> None:
+        self.report.bytes_read += count
 
 
 def parse_export(path: Path, *, schools: Mapping[str, str] | None = None, prefix: str = "") -> Export:

@@ -93,7 +93,7 @@ def _look(path: Path) -> ExportFile:
         path,
         complete=match["kind"].lower() == "complet",
         date=match["date"] or "",
-        category=head.category or match["category"],
+        category=head.category if head.category.lower() in _ORDER else match["category"],
         slice=None if number is None else int(number),
     )
 

@@ -6,7 +6,7 @@ first request is looked at. lxml does the parsing, within libxml2's own limits (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, cast
@@ -29,7 +29,8 @@ _ACTIONS = ("addRequest", "modifyRequest", "deleteRequest")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: ``attributes`` maps each name to its values, without outer blanks; an empty value is not kept.
+    """One request: ``attributes`` maps each name to its values, without outer blanks; an empty value is not kept,
+    nor are the values of an attribute that nobody wants.
 
     ``defect`` says why the request cannot be trusted, if so.
     """
@@ -77,23 +78,25 @@ def read_head(path: Path) -> Head:
     return Head(action)
 
 
-def read_requests(path: Path, count_bytes: list[int] | None = None) -> Iterator[Request | FileError]:
+def read_requests(
+    path: Path, *, wanted: Container[str], on_bytes: Callable[[int], None]
+) -> Iterator[Request | FileError]:
     """Yield the requests of ``path`` in order. A file that is cut or malformed ends with a FileError naming the line.
 
-    ``count_bytes[0]`` grows by what was read. Raises SourceError when the file cannot be opened.
+    ``wanted``: the attributes whose values are read. ``on_bytes`` is told of each block that was read, in bytes.
+    Raises SourceError when the file cannot be opened.
     """
     parser = _parser(("end",), _ACTIONS)
     pending = 0
     with _open(path) as file:
         while True:
             chunk = file.read(CHUNK)
-            if count_bytes is not None:
-                count_bytes[0] += len(chunk)
+            on_bytes(len(chunk))
             broken = _feed(parser, chunk) if chunk else _close(parser)
             pending += len(chunk)
             for _, element in _events(parser):
                 pending = 0
-                yield _request(element)
+                yield _request(element, wanted)
                 _forget(element)
             if broken is not None:
                 line = broken.lineno or 0
@@ -160,7 +163,7 @@ def _check_root(path: Path, root: etree._Element) -> None:
         raise SourceError(f"{path.name} is not an AAF export: its root is {str(root.tag)[:80]!r}, not {ROOT!r}.")
 
 
-def _request(element: etree._Element) -> Request:
+def _request(element: etree._Element, wanted: Container[str]) -> Request:
     category, identifier, defect = "", "", None
     attributes: dict[str, list[str]] = {}
     for part in element:
@@ -177,6 +180,8 @@ def _request(element: etree._Element) -> Request:
                 if attribute.get("operation", "replace") != "replace":
                     defect = f"operation {attribute.get('operation')!r} on {name}: only 'replace' is known"
                 values = attributes.setdefault(name, [])
+                if name not in wanted:
+                    continue
                 for value in attribute:
                     if len(value):
                         defect = f"{name} holds markup or an entity that nothing defines"

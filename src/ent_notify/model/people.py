@@ -108,7 +108,7 @@ class PersonRecord:
     ``groups`` is the whole set of group ids of that person (what is missing from it ends), or the whole set among
     ``group_kinds`` when the source speaks of some kinds only; ``schools`` is the whole set of UAIs where the profile
     holds; ``guardians`` the whole set of guardians (pupils only). A person who is not known yet needs a profile and
-    at least one of the two names.
+    both names (which may be empty).
     """
 
     id: str
