@@ -6,8 +6,8 @@ trio side (``ent_notify.store.database``) turns them into the house's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,6 +39,10 @@ class NoConnection(Exception):
         self.in_use = in_use
         self.limit = limit
         super().__init__(f"{in_use} of {limit} connections are in use")
+
+
+class ConnectionLost(Exception):
+    """The connection is gone: closed by the server, the network, or the pool after either."""
 
 
 class ServerTooOld(Exception):
@@ -164,25 +168,30 @@ class Lease:
 
     async def script(self, sql: str) -> None:
         """Run a text of several statements without arguments in the transaction."""
-        await self.connection.execute(sql)
+        with _honest(self.connection):
+            await self.connection.execute(sql)
 
     async def copy_in(self, table: str, columns: Sequence[str], records: Sequence[Sequence[Any]], schema: str) -> None:
         """COPY ``records`` into ``table``."""
-        await self.connection.copy_records_to_table(table, schema_name=schema, columns=columns, records=records)
+        with _honest(self.connection):
+            await self.connection.copy_records_to_table(table, schema_name=schema, columns=columns, records=records)
 
     async def open_cursor(self, statement: Statement) -> Any:
         """A server-side cursor over ``statement``; read it by :meth:`next_rows`."""
-        return await self.connection.cursor(statement.sql, *statement.args)
+        with _honest(self.connection):
+            return await self.connection.cursor(statement.sql, *statement.args)
 
     async def next_rows(self, cursor: Any, limit: int) -> list[asyncpg.Record]:
         """The next ``limit`` rows of ``cursor``; empty at its end."""
-        rows: list[asyncpg.Record] = await cursor.fetch(limit)
+        with _honest(self.connection):
+            rows: list[asyncpg.Record] = await cursor.fetch(limit)
         return rows
 
     async def commit(self) -> None:
         """COMMIT, and give the connection back. Run it uncancelled: a torn COMMIT has an unknown outcome."""
         try:
-            await self._transaction.commit()
+            with _honest(self.connection):
+                await self._transaction.commit()
         finally:
             await self._pool.release(self.connection)
 
@@ -239,9 +248,33 @@ class CopyOut:
 
 
 async def _run(connection: Any, statement: Statement) -> Any:
-    run: Callable[..., Any] = getattr(connection, statement.kind)
-    result = await run(statement.sql, *statement.args)
+    with _honest(connection):
+        run: Callable[..., Any] = getattr(connection, statement.kind)
+        result = await run(statement.sql, *statement.args)
     return rows_touched(result) if statement.kind == "execute" else result
+
+
+@contextmanager
+def _honest(connection: Any) -> Iterator[None]:
+    """The driver has one error for its misuse and for a lost connection; tell the second by its own name.
+
+    When the server's farewell has been read but not yet the end of the stream, the driver takes the next statement for
+    an error of its own: that connection is lost too, and must not go back to the pool.
+    """
+    try:
+        yield
+    except asyncpg.InternalClientError as error:
+        with suppress(asyncpg.InterfaceError):
+            connection.terminate()
+        raise ConnectionLost(str(error)) from error
+    except asyncpg.InterfaceError as error:
+        try:
+            lost = connection.is_closed()
+        except asyncpg.InterfaceError:  # the pool has taken it back already, since it was lost
+            lost = True
+        if lost:
+            raise ConnectionLost(str(error)) from error
+        raise
 
 
 def rows_touched(status: str) -> int:

@@ -8,8 +8,9 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html for the codes.
 from __future__ import annotations
 
 import asyncpg
+from asyncpg.exceptions import TargetServerAttributeNotMatched
 
-from ent_notify._island.postgres import NoConnection
+from ent_notify._island.postgres import ConnectionLost, NoConnection
 from ent_notify.errors import (
     EntNotifyError,
     MalformedEvent,
@@ -36,8 +37,17 @@ _BUSY = frozenset({"53300", "53400", "55P03", "57014"})  # too many connections,
 _GONE = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})  # shut down, crashed, starting up, idle too long
 _REFUSED_AT_THE_DOOR = frozenset({"28000", "28P01", "3D000"})  # no such role, wrong password, no such database
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, NoConnection, OSError)
-"""What may come from the driver. TimeoutError is an OSError."""
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConnectionLost,
+    NoConnection,
+    OSError,  # TimeoutError is one
+)
+"""What may come from the driver and the pool."""
+
+_LOST = (ConnectionLost, OSError, asyncpg.PostgresConnectionError, TargetServerAttributeNotMatched)
 
 
 def is_conflict(error: EntNotifyError) -> bool:
@@ -58,7 +68,7 @@ def _translate(error: Exception, doing: str, where: str) -> EntNotifyError:
         return StoreBusy(
             f"{doing}: no connection to {where} came free in time ({error}); try again, or raise the pool size"
         )
-    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.PostgresConnectionError):
+    if isinstance(error, _LOST):
         return StoreUnreachable(f"{doing}: the connection to PostgreSQL at {where} failed: {_said(error)}")
     state = getattr(error, "sqlstate", None) or ""
     if state in OUR_REFUSALS:
