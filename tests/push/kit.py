@@ -5,13 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ent_notify.channels.apns import ApnsChannel
-from ent_notify.channels.push_options import ApnsOptions
+from ent_notify.channels.fcm import FcmChannel
+from ent_notify.channels.push_options import ApnsOptions, FcmOptions
 from ent_notify.model.delivery import Outgoing, Urgency, VerdictKind, WakeUp
 from ent_notify.testing.apns import FakeApns
+from ent_notify.testing.fcm import FakeFcm
 
 REGISTERED = datetime(2026, 9, 1, 8, 0, tzinfo=UTC)
 
@@ -79,3 +82,28 @@ def options_for(apns: FakeApns, **changes: Any) -> ApnsOptions:
         "connections": 1,
     }
     return ApnsOptions(**(settings | changes))
+
+
+FcmPair = tuple[FakeFcm, FcmChannel]
+OpenFcm = Callable[..., AbstractAsyncContextManager[FcmPair]]
+
+
+def android_token(number: int) -> str:
+    """The FCM token of the ``number``-th phone."""
+    return f"cTr-{number:018d}:APA91b{number:040x}"
+
+
+def android(count: int, *, first: int = 1) -> list[Outgoing]:
+    """``count`` deliveries to Android phones."""
+    return [replace(item, address=android_token(item.target)) for item in ios(count, first=first)]
+
+
+def fcm_options_for(fcm: FakeFcm, **changes: Any) -> FcmOptions:
+    """Options of a channel that talks to ``fcm``."""
+    settings: dict[str, Any] = {
+        "service_account": fcm.service_account,
+        "base_url": fcm.base_url,
+        "ca": fcm.ca,
+        "connections": 1,
+    }
+    return FcmOptions(**(settings | changes))

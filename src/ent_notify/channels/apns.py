@@ -54,7 +54,7 @@ class ApnsChannel:
         """Send ``batch``, each in its language: one verdict for each, in order.
 
         Raises ChannelDown when no connection can be made and nothing was sent. A cancelled caller waits for the end,
-        which comes after ``send_timeout`` at the latest once everything is written.
+        which comes after twice ``send_timeout`` at the latest: what was not written within the first is not sent.
         """
         payloads = {language: apns_payload(wake_up) for language, wake_up in contents.items()}
         verdicts: list[Verdict | None] = []

@@ -53,7 +53,7 @@ class FcmChannel:
         """Send ``batch``, each in its language: one verdict for each, in order.
 
         Raises ChannelDown when there is no access token, or no connection and nothing was sent. A cancelled caller
-        waits for the end, which comes after ``send_timeout`` at the latest once everything is written.
+        waits for the end, which comes after twice ``send_timeout`` at the latest.
         """
         now = self._clock.now()
         shared: dict[str, SharedParts | Verdict] = {}

@@ -37,12 +37,15 @@ MOST_TRIES = 4
 class Trip(Exchange):
     """One message on its way to FCM, and the future that its sender waits for until the deadline."""
 
-    __slots__ = ("answer", "authorization", "item", "overdue", "report_late")
+    __slots__ = ("answer", "authorization", "give_up_at", "item", "overdue", "report_late")
 
-    def __init__(self, item: Outgoing, report_late: Callable[[Trip], None]) -> None:
+    def __init__(
+        self, item: Outgoing, authorization: str, give_up_at: float, report_late: Callable[[Trip], None]
+    ) -> None:
         super().__init__((), b"")
         self.item = item
-        self.authorization = ""
+        self.authorization = authorization
+        self.give_up_at = give_up_at  # the loop's time after which it is not written any more
         self.answer: Future[None] | None = None
         self.overdue = False
         self.report_late = report_late
@@ -128,15 +131,15 @@ class StreamClient:
         ).raise_for_status()
 
     async def _write(self, trip: Trip, request: httpx.Request) -> None:
-        connection = self._pool.pick(len(trip.body))
-        deadline = self._loop.time() + self._timeout
-        while connection is None:
+        while True:
+            if self._loop.time() >= trip.give_up_at:
+                raise httpx.PoolTimeout("no room in any connection", request=request)
+            connection = self._pool.pick(len(trip.body))
+            if connection is not None:
+                break
             if self._pool.is_down:
                 raise httpx.ConnectError(self._pool.failure, request=request)
-            if self._loop.time() >= deadline:
-                raise httpx.PoolTimeout("no room in any connection", request=request)
-            await self._change(deadline)
-            connection = self._pool.pick(len(trip.body))
+            await self._change(trip.give_up_at)
         trip.reset()
         trip.answer = new_future()
         connection.start(trip)

@@ -52,18 +52,20 @@ class AccessToken:
         self._ca = ca
         self._token: str | None = None
         self._ends = datetime.min.replace(tzinfo=UTC)
+        self._failure = ""
         self._fetching: Task[None] | None = None
         self.fetched = 0
         """How many tokens were fetched."""
 
     async def header(self) -> str:
         """The value of the ``authorization`` header. Raises ChannelDown when there is no token to be had."""
-        left = self._ends - self._clock.now()
-        if self._token is None or left < RENEW_BEFORE:
+        if self._token is None or self._left() < RENEW_BEFORE:
             if self._fetching is None:
                 self._fetching = spawn(self._fetch(), name="fetch an FCM access token")
-            if self._token is None or left < TOO_OLD_BEFORE:
+            if self._token is None or self._left() < TOO_OLD_BEFORE:
                 await self._fetching
+                if self._token is None or self._left() < TOO_OLD_BEFORE:
+                    raise ChannelDown("fcm", self._failure)
         return f"Bearer {self._token}"
 
     def refused(self, header: str) -> None:
@@ -75,21 +77,20 @@ class AccessToken:
         try:
             await running_loop().run_in_executor(None, self._refresh)
         except exceptions.RefreshError as error:
-            if self._token is None or self._is_over():
-                raise ChannelDown("fcm", f"Google refuses the credentials: {_code(error)}") from error
+            self._failure = f"Google refuses the credentials: {_code(error)}"
         except (exceptions.GoogleAuthError, requests.RequestException, OSError) as error:
-            if self._token is None or self._is_over():
-                raise ChannelDown("fcm", f"no access token: {type(error).__name__} at the token endpoint") from error
+            self._failure = f"no access token: {type(error).__name__} at the token endpoint"
         else:
             self._token = self._credentials.token
             expiry = self._credentials.expiry  # naive, in UTC; None: it never ends
             self._ends = datetime.max.replace(tzinfo=UTC) if expiry is None else expiry.replace(tzinfo=UTC)
+            self._failure = "the token endpoint gave a token that has ended: the clocks disagree"
             self.fetched += 1
         finally:
             self._fetching = None
 
-    def _is_over(self) -> bool:
-        return self._ends - self._clock.now() < TOO_OLD_BEFORE
+    def _left(self) -> timedelta:
+        return self._ends - self._clock.now()
 
     def _refresh(self) -> None:
         """In a thread of its own."""

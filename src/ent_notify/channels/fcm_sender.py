@@ -97,8 +97,10 @@ class FcmSender:
         """One verdict for each letter; ChannelDown if there is no access token, or no connection and nothing sent."""
         authorization = await self._token.header()
         written = self.client.written
+        give_up_at = self._loop.time() + self._options.send_timeout
         verdicts = await gather(
-            (self._one(letter, authorization) for letter in letters), limit=SIDE_BY_SIDE * self._options.connections
+            (self._one(letter, authorization, give_up_at) for letter in letters),
+            limit=SIDE_BY_SIDE * self._options.connections,
         )
         if self.pool.is_down and self.client.written == written:
             raise ChannelDown("fcm", self.pool.failure)
@@ -119,10 +121,8 @@ class FcmSender:
 
     # ------------------------------------------------------------------ one message
 
-    async def _one(self, letter: FcmLetter, authorization: str) -> Verdict:
-        trip = Trip(letter.item, self._report_late)
-        trip.authorization = authorization
-        current_trip.set(trip)
+    async def _one(self, letter: FcmLetter, authorization: str, give_up_at: float) -> Verdict:
+        current_trip.set(Trip(letter.item, authorization, give_up_at, self._report_late))
         try:
             batch = await self._service.send_each_async([letter.shared.message_to(letter.item.address)], dry_run=False)
         except ValueError:
