@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 
 from ent_notify.errors import NotFound
@@ -136,11 +136,11 @@ class PostgresInbox:
     @asynccontextmanager
     async def hints(self) -> AsyncIterator[AsyncIterator[FeedHint]]:
         """See FeedPort."""
-        async with self._db.listen("ent_notify_feed") as payloads:
-            yield _as_hints(payloads)
+        async with self._db.listen("ent_notify_feed") as payloads, aclosing(_as_hints(payloads)) as hints:
+            yield hints
 
 
-async def _as_hints(payloads: AsyncIterator[str]) -> AsyncIterator[FeedHint]:
+async def _as_hints(payloads: AsyncIterator[str]) -> AsyncGenerator[FeedHint, None]:
     async for _ in payloads:
         yield FeedHint()
 
