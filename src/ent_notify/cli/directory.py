@@ -67,22 +67,15 @@ def import_aaf(door: Door, path: Path, allow_removals: bool, json_file: Path | N
       ent-notify import-aaf /srv/aaf/20260901
       ent-notify import-aaf /srv/aaf/20260902 --json report.json
     """
-    from ent_notify.directory.imports import import_export
     from ent_notify.engine import open_engine
-    from ent_notify.store.directory import PostgresDirectory
 
     settings = door.settings()
 
     async def work() -> ImportReport:
         async with open_engine(settings) as engine:
             with ImportBar() as bar:
-                return await import_export(
-                    PostgresDirectory(engine.db),
-                    path,
-                    source=settings.directory.source,
-                    now=engine.clock.now(),
-                    allowed_removals=1.0 if allow_removals else settings.directory.removal_share,
-                    on_progress=bar.show,
+                return await engine.import_aaf(
+                    path, allowed_removals=1.0 if allow_removals else None, on_progress=bar.show
                 )
 
     report = door.run(work)
