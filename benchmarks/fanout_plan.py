@@ -76,8 +76,8 @@ class Sides:
                 "campaign": self.campaign,
                 "now": house.TUESDAY_AT_TEN,
                 "zones": zones,
-                "holds": [_instant(end) for end in ends],
-                "default_hold": _instant(default),
+                "holds": [house.instant(end) for end in ends],
+                "default_hold": house.instant(default),
             },
         ).rowcount
         seconds = time.perf_counter() - start
@@ -103,10 +103,6 @@ class Sides:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
-
-
-def _instant(moment: Any) -> str:
-    return "-infinity" if moment.year == 1 else moment.isoformat()
 
 
 async def _paired(dsn: str, pairs: int) -> tuple[harness.Pairs, Sides]:

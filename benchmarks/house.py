@@ -10,15 +10,13 @@ from typing import TypeVar
 
 import trio
 
-from ent_notify._island import open_island
-from ent_notify.clock import ShiftedClock
-from ent_notify.engine import Engine
+from ent_notify.clock import SystemClock
+from ent_notify.engine import Engine, open_engine
 from ent_notify.model.audience import Audience, Everyone
 from ent_notify.model.delivery import ACCEPTED, Outgoing, Verdict
 from ent_notify.model.events import Announcement
 from ent_notify.policy.pause import FRENCH_ZONES, PauseHours, held_until
 from ent_notify.settings import Settings
-from ent_notify.store import PoolLimits, open_database
 
 TUESDAY_AT_TEN = datetime(2026, 9, 8, 8, 0, tzinfo=UTC)
 """10:00 in Paris on a school Tuesday: no pause holds anything."""
@@ -28,6 +26,21 @@ TUESDAY_NIGHT = datetime(2026, 9, 8, 20, 30, tzinfo=UTC)
 
 T = TypeVar("T")
 _keys = itertools.count(1)
+
+
+class BenchClock(SystemClock):
+    """The machine's clock, moved so that it reads ``start`` at its creation; it can be moved on."""
+
+    def __init__(self, start: datetime) -> None:
+        self._offset = start - super().now()
+
+    def now(self) -> datetime:
+        """The present instant on the moved time line, in UTC."""
+        return super().now() + self._offset
+
+    def advance(self, by: timedelta) -> None:
+        """Move the time line forward by ``by``."""
+        self._offset += by
 
 
 class NullChannel:
@@ -44,12 +57,9 @@ class NullChannel:
 @asynccontextmanager
 async def opened(dsn: str, *, at: datetime = TUESDAY_AT_TEN, pool: int = 8) -> AsyncIterator[Engine]:
     """An engine on ``dsn`` whose clock starts at ``at``."""
-    clock = ShiftedClock(at)
-    async with (
-        open_island() as island,
-        open_database(dsn, island, limits=PoolLimits(largest=pool), clock=clock) as database,
-    ):
-        yield Engine(Settings(), database, island, clock)
+    settings = Settings.model_validate({"store": {"dsn": dsn, "pool_size": pool}})
+    async with open_engine(settings, clock=BenchClock(at)) as engine:
+        yield engine
 
 
 def run(dsn: str, work: Callable[[Engine], Awaitable[T]], *, at: datetime = TUESDAY_AT_TEN, pool: int = 8) -> T:
@@ -76,3 +86,8 @@ def holds(now: datetime) -> tuple[list[str], list[datetime], datetime]:
     zones = sorted(FRENCH_ZONES)
     ends = [held_until(now, zone, PauseHours()) or past for zone in zones]
     return zones, ends, held_until(now, "Europe/Paris", PauseHours()) or past
+
+
+def instant(moment: datetime) -> str:
+    """An instant as PostgreSQL reads it; the long-past one is -infinity."""
+    return "-infinity" if moment.year == 1 else moment.isoformat()

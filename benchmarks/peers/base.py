@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
@@ -152,6 +153,15 @@ class Fleet:
             process.stdin.flush()
         handled = sum(int(self._expect(process, "done").split()[1]) for process in self._processes)
         return time.perf_counter() - start, handled
+
+    def peak_memory(self) -> list[float]:
+        """Peak resident memory of each process so far, in MiB."""
+        peaks = []
+        for process in self._processes:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+            peaks.append(round(int(line.split()[1]) / 1024, 1))
+        return peaks
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:

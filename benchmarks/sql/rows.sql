@@ -50,3 +50,23 @@ create table if not exists bench_ids (id int not null);
 select coalesce(sum(c.size), 0), count(*)
 from chunk c join lane l on l.id = c.lane_id
 where c.campaign_id = %(campaign)s and l.channel <> 'web';
+
+-- name: unfinished
+select count(*) from chunk where campaign_id = %(campaign)s and state <> 3;
+
+-- name: mark_rows
+do $$
+declare
+    least int := 0;
+begin
+    loop   -- by 1,000 recipients, in primary key order: the kindest way to mark rows
+        update bench_delivery d set state = 1
+        from (select campaign_id, lane_id, target from bench_delivery where state = 0 limit 1000) w
+        where (d.campaign_id, d.lane_id, d.target) = (w.campaign_id, w.lane_id, w.target);
+        exit when not found;
+        commit;
+    end loop;
+end $$;
+
+-- name: forget_campaign
+update chunk set state = 3 where campaign_id = %(campaign)s;
