@@ -1,4 +1,4 @@
-"""The other sides of a gateway, for its tests: an engine port in memory, and a browser that reads a stream by sockets."""
+"""The other sides of a gateway: an engine port in memory, and a browser that reads a stream over sockets."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class Browser:
 
     async def ids(self, number: int) -> list[int]:
         """The ids of the next ``number`` notifications."""
-        found = []
+        found: list[int] = []
         for _ in range(number):
             event = await self.next_event()
             assert event is not None, f"the stream ended after {found}"
@@ -252,7 +252,12 @@ class House:
         await browser.read_head()
 
     async def open(
-        self, person: int, *, after: int | None = None, last_event_id: int | None = None, receive_buffer: int | None = None
+        self,
+        person: int,
+        *,
+        after: int | None = None,
+        last_event_id: int | None = None,
+        receive_buffer: int | None = None,
     ) -> Browser:
         """A stream, joined and live."""
         browser = await self.connect(receive_buffer=receive_buffer)

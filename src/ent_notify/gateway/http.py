@@ -19,7 +19,7 @@ import trio
 from ent_notify.errors import RequestRefused
 
 MAX_HEAD_BYTES = 8_192
-"""Request line and headers together; h11 answers 431 above it."""
+"""Request line and headers together; 431 above it. h11 looks between two receipts, so 4 KiB more may pass."""
 MAX_BODY_BYTES = 65_536
 """A request's body; 413 above it."""
 _RECEIVE_BYTES = 4_096

@@ -22,8 +22,8 @@ _JOINING = sys.maxsize
 _ABRUPT = frozenset({"slow", "revoked"})
 _DROP_UNSENT = struct.pack("ii", 1, 0)
 """SO_LINGER on, 0 s: what the kernel still holds for that reader is freed at once, not after minutes of retries."""
-_HEARTBEAT_SLICE = 500
-"""Streams that get their heartbeat in one go (3 ms); the slices of one round are spread over its period."""
+_HEARTBEAT_TURNS = 20
+"""Parts of a heartbeat's period: each stream has its turn in one of them, so that no round is one long loop."""
 
 
 class Stream(Reader):
@@ -179,14 +179,20 @@ class Streams:
     async def heartbeat_forever(self, period: float, position: Callable[[], int]) -> None:
         """The one timer of all streams: each gets a comment, and its position, once per ``period`` seconds."""
         while True:
-            streams = list(self._all)
-            slices = range(0, len(streams), _HEARTBEAT_SLICE) or range(1)
-            for start in slices:
-                await trio.sleep(period / len(slices))
+            for turn in range(_HEARTBEAT_TURNS):
+                await trio.sleep(period / _HEARTBEAT_TURNS)
                 seq = position()
-                # Whoever is behind hears enough, and whoever is ahead of the cursor must not be moved back.
-                due = [s for s in streams[start : start + _HEARTBEAT_SLICE] if s.pending is None and s.floor <= seq]
-                self._send([s for s in due if s in self._all], position_frame(seq))
+                # Whoever is behind hears enough, and whoever is ahead of the feed must not be moved back.
+                self._send(
+                    [
+                        stream
+                        for stream in self._all
+                        if stream.sock.fileno() % _HEARTBEAT_TURNS == turn
+                        and stream.pending is None
+                        and stream.floor <= seq
+                    ],
+                    position_frame(seq),
+                )
 
     async def flush_forever(self) -> None:
         """Send what slow readers have pending, as they take it: one short-lived task for each."""
