@@ -235,15 +235,17 @@ def check_fcm(name: str, app: FcmApp) -> Finding:
     """Whether the service account is whole and its key can be used."""
     check, remedy = f"fcm.{name}", "give the JSON file that Firebase gave, unchanged, in service_account_file"
     try:
-        from google.oauth2 import service_account
+        from ent_notify.channels.fcm_credentials import read_service_account
     except ImportError:
         return fail(check, "the push clients are not installed", "pip install 'ent-notify[push]'")
     try:
         account = json.loads(_text(app.service_account))
-        service_account.Credentials.from_service_account_info(account)  # type: ignore[no-untyped-call] # no types
+        read_service_account(account)
         project = account["project_id"]
-    except Exception as error:  # noqa: BLE001 - the library raises several kinds; none of their texts is shown
-        return fail(check, f"the service account cannot be used ({type(error).__name__})", remedy)
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return fail(check, "the service account is not the JSON that Firebase gives", remedy)
+    except SettingsError as error:
+        return fail(check, str(error), remedy)
     return ok(check, f"project {project}; its key can be used")
 
 
