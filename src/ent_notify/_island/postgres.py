@@ -45,6 +45,10 @@ class ConnectionLost(Exception):
     """The connection is gone: closed by the server, the network, or the pool after either."""
 
 
+class BadRecord(Exception):
+    """A value of a COPY is not of its column's type."""
+
+
 class ServerTooOld(Exception):
     """The server's major version is below what the pool was opened for; ``version`` is as the server writes it."""
 
@@ -174,7 +178,10 @@ class Lease:
     async def copy_in(self, table: str, columns: Sequence[str], records: Sequence[Sequence[Any]], schema: str) -> None:
         """COPY ``records`` into ``table``."""
         with _honest(self.connection):
-            await self.connection.copy_records_to_table(table, schema_name=schema, columns=columns, records=records)
+            try:
+                await self.connection.copy_records_to_table(table, schema_name=schema, columns=columns, records=records)
+            except (TypeError, ValueError, OverflowError, AttributeError) as error:  # from a codec, as it comes
+                raise BadRecord(f"a value is not of its column's type: {error}") from error
 
     async def open_cursor(self, statement: Statement) -> Any:
         """A server-side cursor over ``statement``; read it by :meth:`next_rows`."""
@@ -196,9 +203,10 @@ class Lease:
             await self._pool.release(self.connection)
 
     async def rollback(self) -> None:
-        """ROLLBACK, and give the connection back. A connection that is already lost is left to the pool."""
+        """ROLLBACK, and give the connection back; one that is lost is replaced by the pool."""
         try:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            lost = suppress(asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionLost, OSError)
+            with lost, _honest(self.connection):
                 await self._transaction.rollback()
         finally:
             await self._pool.release(self.connection)

@@ -11,8 +11,18 @@ is raised as UnknownAudience, MalformedEvent, NotFound or NotAllowed. The driver
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, TypeVarTuple
@@ -172,7 +182,7 @@ class Transaction(Session):
         with self._translated(str(name)):
             cursor = await self._island.run(self._lease.open_cursor, statement)
 
-        async def batches() -> AsyncIterator[list[Record]]:
+        async def batches() -> AsyncGenerator[list[Record], None]:
             while True:
                 with self._translated(str(name)):
                     rows = await self._island.run(self._lease.next_rows, cursor, prefetch)
@@ -181,11 +191,8 @@ class Transaction(Session):
                 if len(rows) < prefetch:
                     return
 
-        generator = batches()
-        try:
+        async with aclosing(batches()) as generator:
             yield generator
-        finally:
-            await generator.aclose()  # type: ignore[attr-defined]  # an async generator is one, and has it
 
     async def _one(self, kind: Kind, name: str | Query, parameters: Mapping[str, Any]) -> Any:
         statement = _statement(kind, name, parameters)
@@ -276,7 +283,8 @@ class Database(Session):
         copy: CopyOut | None = None
         try:
             copy = await self.island.run(CopyOut.open, lease, statement, form)
-            yield _blocks(self, copy, str(name))
+            async with aclosing(_blocks(self, copy, str(name))) as blocks:
+                yield blocks
         finally:
             with trio.CancelScope(shield=True):
                 if copy is not None:
@@ -299,17 +307,16 @@ class Database(Session):
                 {**SESSION, "application_name": "ent-notify listen"},
             )
 
-        async def payloads() -> AsyncIterator[str]:
+        async def payloads() -> AsyncGenerator[str, None]:
             while True:
                 for payload in await self.island.run(listener.next):
                     yield payload
 
-        generator = payloads()
         try:
-            yield generator
+            async with aclosing(payloads()) as generator:
+                yield generator
         finally:
             with trio.CancelScope(shield=True):
-                await generator.aclose()  # type: ignore[attr-defined]  # an async generator is one, and has it
                 await self.island.run_uncancelled(listener.aclose)
 
     async def _one(self, kind: Kind, name: str | Query, parameters: Mapping[str, Any]) -> Any:
@@ -340,7 +347,7 @@ class Database(Session):
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-async def _blocks(database: Database, copy: CopyOut, name: str) -> AsyncIterator[bytes]:
+async def _blocks(database: Database, copy: CopyOut, name: str) -> AsyncGenerator[bytes, None]:
     while True:
         with database._translated(name):
             block = await database.island.run(copy.next_block)

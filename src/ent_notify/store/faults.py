@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncpg
 from asyncpg.exceptions import TargetServerAttributeNotMatched
 
-from ent_notify._island.postgres import ConnectionLost, NoConnection
+from ent_notify._island.postgres import BadRecord, ConnectionLost, NoConnection
 from ent_notify.errors import (
     EntNotifyError,
     MalformedEvent,
@@ -41,6 +41,7 @@ DRIVER_ERRORS = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
+    BadRecord,
     ConnectionLost,
     NoConnection,
     OSError,  # TimeoutError is one
