@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from ent_notify.errors import MalformedEvent, NotFound, UnknownAudience
+from ent_notify.errors import ChannelDown, MalformedEvent, NotFound, UnknownAudience
 from ent_notify.model.audience import Everyone, Group, GuardiansOf, Person, School
-from ent_notify.model.delivery import Verdict, VerdictKind
+from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
 from ent_notify.model.events import AbsenceRecorded, Announcement, HomeworkAssigned
 from ent_notify.model.people import Profile
 
-from .conftest import TUESDAY, Town
+from .conftest import TUESDAY, Answer, Town
 
 CLASS = "0540001A/class/6A"
 
@@ -293,3 +293,36 @@ async def test_group_sent_to_twice_is_read_once(town: Town) -> None:
     assert len(await town.engine.inbox(await town.engine.reader("P1"))) == 1
     assert len(town.mail.sent) == len({item.target for item in town.mail.sent})
     assert (await town.engine.ledger(published.notification)).accepted == 15
+
+
+async def test_a_limited_lane_sends_at_its_pace_and_loses_nothing(town: Town) -> None:
+    await town.engine.set_rate("email", 0.5)
+    await town.engine.set_rate("push:fcm:fr.ent", 2)
+    began = town.clock.now()
+    published = await town.engine.publish(Announcement(key="a", title="T", body="B", audience=Everyone()))
+    await town.engine.worker().run_until_idle()
+    assert (await town.engine.ledger(published.notification)).pending == 0
+    assert len(town.mail.sent) == 9
+    # nine mails at one in two seconds: the last may not leave before sixteen seconds have gone by
+    assert town.clock.now() - began >= timedelta(seconds=16)
+
+
+async def test_a_provider_that_is_down_loses_nothing(town: Town) -> None:
+    town.fcm.answer = down("fcm")
+    published = await town.engine.publish(homework())
+    await town.engine.worker().run_until_idle()
+    lane = next(lane for lane in await town.engine.lanes() if lane.provider == "fcm")
+    assert lane.paused_until > town.clock.now()
+    assert lane.pause_reason == "unreachable"
+    assert (await town.engine.ledger(published.notification)).pending == 2
+    town.fcm.answer = lambda _: Verdict(VerdictKind.ACCEPTED)
+    town.clock.advance(timedelta(minutes=5))
+    await town.engine.worker().run_until_idle()
+    assert (await town.engine.ledger(published.notification)).accepted == 15
+
+
+def down(channel: str) -> Answer:
+    def answer(_: Outgoing) -> Verdict:
+        raise ChannelDown(channel, "unreachable", 120)
+
+    return answer

@@ -28,6 +28,7 @@ from ent_notify.model.feed import FeedHint, FeedItem, Key
 from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader
 from ent_notify.model.people import DeviceId, DeviceRegistration, Preference, Profile, Provider, SourceItem
 from ent_notify.policy.contact import may_open
+from ent_notify.policy.pause import PauseHours
 from ent_notify.policy.retry import RetryBounds
 from ent_notify.ports import Clock, FanoutObserver, MailChannel, PushChannel, Unobserved
 from ent_notify.settings import Settings
@@ -133,7 +134,6 @@ class Engine:
             complete=complete,
             now=self.clock.now(),
             allowed_removals=share,
-            on_progress=on_progress,
         )
 
     async def import_aaf(
@@ -154,7 +154,6 @@ class Engine:
             source=chosen.source,
             now=self.clock.now(),
             allowed_removals=chosen.removal_share if allowed_removals is None else allowed_removals,
-            on_progress=on_progress,
         )
 
     async def register_device(
@@ -279,8 +278,15 @@ class Engine:
         """Set a lane's rate in sends a second, for all workers together; None: no limit."""
         await self._fanout.set_rate(lane, per_second)
 
-    def worker(self, name: str = "", *, on_progress: Callable[[], None] = lambda: None) -> Worker:
-        """A worker on this engine's channels: ``await worker.run()``, or ``run_until_idle()``."""
+    async def next_due(self) -> datetime | None:
+        """When the next chunk that waits (for the end of a pause, a retry, a lost lease) becomes due."""
+        return await self._fanout.next_due()
+
+    def worker(self, name: str = "", *, pause: PauseHours | None = None) -> Worker:
+        """A worker on this engine's channels: ``await worker.run()``, or ``run_until_idle()``.
+
+        ``pause`` overrules the hours in which updates are held.
+        """
         chosen = self.settings.worker
         return Worker(
             name=name or chosen.name or f"{socket.gethostname()}-{os.getpid()}",
@@ -289,6 +295,7 @@ class Engine:
             clock=self.clock,
             randomness=random.random,
             zone=self.settings.project.timezone,
+            pause=pause or PauseHours(),
             bounds=DeliveryBounds(
                 window=chosen.checkpoint_every,
                 lease=timedelta(seconds=chosen.lease_seconds),
@@ -300,7 +307,6 @@ class Engine:
             ),
             senders=chosen.lanes,
             observer=self._observer,
-            on_progress=on_progress,
         )
 
 

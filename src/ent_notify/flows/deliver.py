@@ -90,10 +90,13 @@ class Deliverer:
             sendable = [t for t in targets if t.withheld is None]
             batch = [self.outbox.outgoing(content, t) for t in sendable]
             began = self.clock.now()
-            try:
-                async with self._heartbeat(claim, cursor):
+            down: ChannelDown | None = None
+            async with self._heartbeat(claim, cursor):
+                try:
                     verdicts, pace = await self._send(send, batch, pace)
-            except ChannelDown as down:
+                except ChannelDown as error:
+                    down = error
+            if down is not None:
                 await self._stand_back(claim, cursor, down)
                 return False
             self.observer.verdicts(self.lane.channel, self.lane.provider, verdicts)

@@ -26,10 +26,7 @@ _LONGEST_WAIT = 1.0
 
 @dataclass(slots=True)
 class Worker:
-    """Fans out what is published. ``name`` appears in leases; ``senders`` is the number of chunks per lane at once.
-
-    ``on_progress`` is called after each delivered chunk, with no argument.
-    """
+    """Fans out what is published. ``name`` appears in leases; ``senders`` is the number of chunks per lane at once."""
 
     name: str
     store: FanoutStore
@@ -41,7 +38,6 @@ class Worker:
     bounds: DeliveryBounds = field(default_factory=DeliveryBounds)
     senders: int = 2
     observer: FanoutObserver = field(default_factory=Unobserved)
-    on_progress: Callable[[], None] = lambda: None
     draining: bool = False
     claimed: int = 0
 
@@ -120,4 +116,3 @@ class Worker:
             self.claimed += 1
             self.observer.claimed(lane.channel, lane.provider, claim.urgency, claim.size - claim.cursor)
             await deliverer.deliver(claim, slot)
-            self.on_progress()

@@ -404,6 +404,7 @@ create function reserve(lane_wanted smallint, wanted int, at timestamptz, horizo
                         out starts_at timestamptz, out slot_sends int, out per_second double precision,
                         out wait_until timestamptz)
 language plpgsql volatile set search_path = ent_notify, pg_temp as $$
+#variable_conflict use_variable
 declare
     l lane;
 begin

@@ -7,7 +7,7 @@ select (select count(*) from person where hidden_at is null)::int as people, (se
 select g.external_id as class, s.uai, s.name as school
 from people_group g join school s on s.id = g.school_id
 where g.kind = 4
-order by md5(g.external_id || :seed::text) limit :most;
+order by md5(g.external_id || (:seed::int)::text) limit :most;
 
 -- name: pupils
 -- Some pupils of a school who have a legal guardian.
