@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
-.PHONY: help setup demo test lint bench bench-full docs lock clean
+.PHONY: help setup demo test lint bench bench-full docs schema lock clean
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -38,6 +38,9 @@ bench-full: $(STAMP)  ## the long run
 
 docs: $(STAMP)   ## the documentation site, strict
 	$(BIN)/mkdocs build --strict
+
+schema: $(STAMP) ## write src/ent_notify/store/schema.sql from the migrations
+	$(BIN)/python .ci/dump_schema.py
 
 lock:            ## resolve the dependencies again (needs uv)
 	uv pip compile pyproject.toml --extra push --extra embedded --extra testing --group dev --group bench --group load --group docs \

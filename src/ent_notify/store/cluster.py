@@ -161,6 +161,15 @@ class Cluster:
         """Drop a database, and cut whoever is connected to it."""
         self._run("dropdb", *self._connection(), "--force", name)
 
+    def dump(self, database: str, *options: str) -> str:
+        """What ``pg_dump`` writes of ``database``."""
+        return self._run("pg_dump", *self._connection(), *options, database)
+
+    def run_script(self, database: str, script: Path) -> None:
+        """Run a file of SQL in ``database`` by ``psql``, all or nothing."""
+        text = script.read_text(encoding="utf-8")
+        self._run("psql", *self._connection(), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-d", database, stdin=text)
+
     def stop(self, mode: str = "fast") -> None:
         """Stop the server (``fast``: open transactions are rolled back; ``immediate``: as in a crash) and wait."""
         with suppress(StoreUnreachable):
@@ -205,10 +214,10 @@ class Cluster:
         if self._system_user is not None:
             os.chown(path, self._system_user.pw_uid, self._system_user.pw_gid)
 
-    def _run(self, program: str, *arguments: str) -> str:
+    def _run(self, program: str, *arguments: str, stdin: str = "") -> str:
         """Run one of the programs inside the folder, where relative paths need no quoting; its output."""
         try:
-            return _run_as(self._system_user, self.folder, [str(self.bin_path / program), *arguments])
+            return _run_as(self._system_user, self.folder, [str(self.bin_path / program), *arguments], stdin)
         except subprocess.CalledProcessError as error:
             log = self.folder / "log"
             tail = log.read_text(errors="replace").splitlines()[-12:] if program == "pg_ctl" and log.exists() else []
@@ -216,12 +225,12 @@ class Cluster:
             raise StoreUnreachable(f"the embedded PostgreSQL in {self.folder}: {program} failed:\n{said}") from error
 
 
-def _run_as(user: pwd.struct_passwd | None, folder: Path, command: list[str]) -> str:
+def _run_as(user: pwd.struct_passwd | None, folder: Path, command: list[str], stdin: str = "") -> str:
     done = subprocess.run(  # noqa: S603 - our own programs, no shell
         command,
         cwd=folder,
         env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", "HOME": str(folder)},
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         text=True,
         check=True,

@@ -1,6 +1,6 @@
-"""Faults of a database server, for tests of what is built on it: a crash, a restart, a pause.
+"""A database server in tests: its faults (a crash, a restart, a pause), and what its schema looks like.
 
-All of them block and act on the whole server: use an embedded server of the test's own.
+All of it blocks. The faults act on the whole server: use an embedded server of the test's own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ent_notify.store.embedded import EmbeddedServer
+
+SCHEMA_HEADER = """\
+-- Written by `make schema` from the migrations. To be read, and compared with; never applied.
+SET check_function_bodies = false;  -- functions come before the tables that they name
+"""
 
 
 def crash(server: EmbeddedServer) -> None:
@@ -32,6 +37,22 @@ def restart(server: EmbeddedServer) -> None:
     """An orderly restart: open transactions are rolled back, connections end."""
     server.cluster.stop()
     start(server)
+
+
+def dump_schema(server: EmbeddedServer, database: str) -> str:
+    """Our schema in ``database`` as ``pg_dump`` writes it, with the rows that migrations put in.
+
+    The migrations' own history and whatever changes from one run or minor version to the next are left out.
+    """
+    text = server.cluster.dump(
+        database, "--schema=ent_notify", "--no-owner", "--inserts", "--exclude-table=ent_notify.schema_migration"
+    )
+    volatile = ("--", "\\restrict", "\\unrestrict", "SET ", "SELECT pg_catalog.set_config")
+    lines = [line for line in text.splitlines() if not line.startswith(volatile)]
+    body = "\n".join(lines).strip()
+    while "\n\n\n" in body:
+        body = body.replace("\n\n\n", "\n\n")
+    return f"{SCHEMA_HEADER}\n{body}\n"
 
 
 @contextmanager

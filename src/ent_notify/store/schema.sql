@@ -1,0 +1,909 @@
+-- Written by `make schema` from the migrations. To be read, and compared with; never applied.
+SET check_function_bodies = false;  -- functions come before the tables that they name
+
+CREATE SCHEMA ent_notify;
+
+CREATE FUNCTION ent_notify.audience_clauses(expr jsonb, bind jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $_$
+declare
+    clauses jsonb := '[]';
+    plain jsonb := '[]';
+    part jsonb;
+    removed jsonb;
+begin
+    if jsonb_typeof(expr) = 'object' and expr ? 'minus' then
+        if jsonb_typeof(expr->'minus') <> 'array' or jsonb_array_length(expr->'minus') <> 2 then
+            raise exception 'a minus takes two audiences: {"minus": [base, removed]}' using errcode = 'EN002';
+        end if;
+        removed := audience_terms(expr->'minus'->1, false, bind);
+        select jsonb_agg(jsonb_set(c, '{not}', (c->'not') || removed)) into clauses
+        from jsonb_array_elements(audience_clauses(expr->'minus'->0, bind)) c;
+        return clauses;
+    elsif jsonb_typeof(expr) = 'object' and jsonb_typeof(expr->'union') = 'array' and jsonb_path_exists(expr->'union', '$[*].**.minus') then
+        for part in select * from jsonb_array_elements(expr->'union') loop
+            clauses := clauses || audience_clauses(part, bind);
+        end loop;
+        if jsonb_array_length(clauses) > 100 then
+            raise exception 'this audience has more than 100 parts with a minus of their own; publish it as several' using errcode = 'EN002';
+        end if;
+        return clauses;
+    end if;
+    plain := audience_terms(expr, false, bind);
+    return jsonb_build_array(jsonb_build_object('in', plain, 'not', '[]'::jsonb));
+end $_$;
+
+CREATE FUNCTION ent_notify.audience_people(campaigns bigint[], at timestamp with time zone) RETURNS TABLE(campaign_id bigint, person_id integer)
+    LANGUAGE sql STABLE
+    AS $$
+    with reached as materialized (
+        select a.notification_id as campaign_id, a.clause, a.excluded, p.person_id
+        from ent_notify.audience a
+        cross join lateral (
+            select p.id as person_id from ent_notify.person p
+            where a.scope = 0 and (a.ref = 0 or p.profile = a.ref)
+            union all
+            select m.person_id from ent_notify.membership m
+            where a.scope = 1 and m.group_id = a.ref and m.valid_from <= at and m.valid_until > at
+            union all
+            select g.guardian_id from ent_notify.membership m
+            join ent_notify.guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
+            where a.scope = 2 and m.group_id = a.ref and m.valid_from <= at and m.valid_until > at
+            union all
+            select a.ref where a.scope = 3
+            union all
+            select g.guardian_id from ent_notify.guardian_link g
+            where a.scope = 4 and g.pupil_id = a.ref and g.legal_level in (1, 2) and not g.restricted
+        ) p
+        where a.notification_id = any (campaigns)
+    )
+    select distinct r.campaign_id, r.person_id from reached r
+    where not r.excluded
+      and not exists (
+          select from reached x
+          where x.excluded and x.campaign_id = r.campaign_id and x.clause = r.clause and x.person_id = r.person_id
+      )
+$$;
+
+CREATE FUNCTION ent_notify.audience_terms(expr jsonb, guardians boolean, bind jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $_$
+declare
+    kind text;
+    value text;
+    profile text := expr->>'profile';
+    found_id int;
+    terms jsonb := '[]';
+    part jsonb;
+begin
+    if jsonb_typeof(expr) is distinct from 'object' then
+        raise exception 'an audience is an object such as {"group": "0541234A/class/6A"}, not %', coalesce(expr::text, 'null')
+            using errcode = 'EN002';
+    end if;
+    select k into kind from jsonb_object_keys(expr) k where k <> 'profile' limit 1;
+    if (select count(*) from jsonb_object_keys(expr) k where k <> 'profile') <> 1
+       or kind not in ('everyone', 'school', 'group', 'person', 'guardians_of', 'union', 'minus') then
+        raise exception 'audience % is not known; write one of everyone, school, group, person, guardians_of, union, minus', expr
+            using errcode = 'EN002';
+    end if;
+    if expr ? 'profile' and (kind not in ('everyone', 'school') or profile is null
+                             or profile not in ('pupil', 'guardian', 'teacher', 'staff')) then
+        raise exception 'audience %: "profile" is one of pupil, guardian, teacher, staff, beside everyone or school only', expr
+            using errcode = 'EN002';
+    end if;
+
+    if kind = 'minus' then
+        raise exception 'audience %: a minus cannot stand inside guardians_of or at the right of another minus; take the people out with one outer minus', expr
+            using errcode = 'EN002';
+    elsif kind = 'union' then
+        if jsonb_typeof(expr->'union') <> 'array' or jsonb_array_length(expr->'union') not between 1 and 5000 then
+            raise exception 'a union takes a list of 1 to 5000 audiences' using errcode = 'EN002';
+        end if;
+        for part in select * from jsonb_array_elements(expr->'union') loop
+            terms := terms || audience_terms(part, guardians, bind);
+        end loop;
+        return terms;
+    elsif kind = 'guardians_of' then
+        if guardians then
+            raise exception 'audience %: guardians_of cannot stand inside guardians_of', expr using errcode = 'EN002';
+        end if;
+        return audience_terms(expr->'guardians_of', true, bind);
+    elsif kind = 'everyone' then
+        if expr->'everyone' <> 'true'::jsonb then
+            raise exception 'audience %: write {"everyone": true}', expr using errcode = 'EN002';
+        end if;
+        if guardians then
+            raise exception 'audience %: for the guardians of everyone write {"everyone": true, "profile": "guardian"}', expr
+                using errcode = 'EN002';
+        end if;
+        return jsonb_build_array(jsonb_build_array(0,
+            coalesce(array_position(array['pupil', 'guardian', 'teacher', 'staff'], profile), 0)));
+    end if;
+
+    if jsonb_typeof(expr->kind) <> 'string' then
+        raise exception 'audience %: "%" takes an id as text', expr, kind using errcode = 'EN002';
+    end if;
+    value := expr->>kind;
+    if bind is not null and left(value, 1) = '$' then
+        value := bind->>substr(value, 2);
+    end if;
+
+    if kind = 'person' then
+        select id into found_id from person where external_id = value;
+        if found_id is null then
+            raise exception 'no person "%" is in the directory; import them first, or correct the id', value using errcode = 'EN001';
+        end if;
+        return jsonb_build_array(jsonb_build_array(case when guardians then 4 else 3 end, found_id));
+    elsif kind = 'group' then
+        select id into found_id from people_group where external_id = value;
+        if found_id is null then
+            raise exception 'no group "%" is in the directory; a class is written UAI/class/NAME', value using errcode = 'EN001';
+        end if;
+        return jsonb_build_array(jsonb_build_array(case when guardians then 2 else 1 end, found_id));
+    end if;
+
+    -- a school, or one profile of it
+    select id into found_id from school where uai = value;
+    if found_id is null then
+        raise exception 'no school "%" is in the directory; give its UAI, such as 0541234A', value using errcode = 'EN001';
+    end if;
+    if guardians and coalesce(profile, 'pupil') <> 'pupil' then
+        raise exception 'audience %: only pupils have guardians', expr using errcode = 'EN002';
+    end if;
+    select coalesce(jsonb_agg(jsonb_build_array(t.scope, g.id)), '[]') into terms
+    from people_group g
+    join (values (1, 1, 'pupil'), (1, 2, 'guardian'), (2, 1, 'teacher'), (3, 1, 'staff')) t (kind, scope, name) on t.kind = g.kind
+    where g.school_id = found_id
+      and case when guardians then t.name = 'guardian' else profile is null or t.name = profile end;
+    return terms;
+end $_$;
+
+CREATE FUNCTION ent_notify.claim_chunk(lane_wanted smallint, worker text, at timestamp with time zone, lease interval, horizon interval, slot interval, OUT id bigint, OUT campaign_id bigint, OUT fence integer, OUT size integer, OUT start_cursor integer, OUT urgency smallint, OUT is_retry boolean, OUT starts_at timestamp with time zone, OUT slot_sends integer, OUT per_second double precision, OUT wait_until timestamp with time zone) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    c chunk;
+    sends int;
+    taken record;
+begin
+    select * into c from chunk where lane_id = lane_wanted and state = 0
+    order by chunk.urgency, turn limit 1 for update skip locked;
+    if not found then
+        return;
+    end if;
+    is_retry := c.cursor >= c.size;
+    sends := c.size - c.cursor;
+    if is_retry then
+        select count(*) into sends from outcome o where o.chunk_id = c.id and o.state = 1 and o.retry_at <= at;
+    end if;
+    select * into taken from reserve(lane_wanted, sends, at, horizon, slot);
+    wait_until := taken.wait_until;
+    if taken.starts_at is null then
+        return;
+    end if;
+    update chunk set state = 2, fence = c.fence + 1, leased_by = worker, due_at = greatest(at, taken.starts_at) + lease
+    where chunk.id = c.id;
+    update lane set turn = c.turn where lane.id = lane_wanted and turn < c.turn;
+    id := c.id; campaign_id := c.campaign_id; fence := c.fence + 1; size := c.size; start_cursor := c.cursor; urgency := c.urgency;
+    starts_at := taken.starts_at; slot_sends := taken.slot_sends; per_second := taken.per_second;
+end $$;
+
+CREATE FUNCTION ent_notify.open_lanes() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    insert into lane (name, channel, provider, app)
+    select distinct 'push:' || d.provider || ':' || d.app, 'push', d.provider, d.app from registered d
+    on conflict (name) do nothing;
+    return null;
+end $$;
+
+CREATE FUNCTION ent_notify.publish(event jsonb, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $_$
+declare
+    kind event_type;
+    body jsonb;
+    compiled jsonb;
+    expr jsonb;
+    expiry timestamptz;
+    new_id bigint;
+    name text;
+    spec text;
+    value jsonb;
+begin
+    if jsonb_typeof(event) is distinct from 'object' then
+        raise exception 'an event is an object {"type", "key", "audience", "data"}, not %', coalesce(jsonb_typeof(event), 'null')
+            using errcode = 'EN002';
+    end if;
+    select k into name from jsonb_object_keys(event) k
+    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency') limit 1;
+    if name is not null then
+        raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency', name using errcode = 'EN002';
+    end if;
+    if jsonb_typeof(event->'key') is distinct from 'string' or char_length(event->>'key') not between 1 and 200 then
+        raise exception '"key" (the idempotency key) is a text of 1 to 200 characters, not %', coalesce(left(event->>'key', 40), 'null')
+            using errcode = 'EN002';
+    end if;
+    select * into kind from event_type t where t.name = event->>'type';
+    if not found then
+        raise exception 'event type "%" is not known; known are %', event->>'type', (select string_agg(t.name, ', ' order by t.name) from event_type t)
+            using errcode = 'EN002';
+    end if;
+
+    body := coalesce(event->'data', '{}');
+    if jsonb_typeof(body) <> 'object' then
+        raise exception '% "data" is an object, not %', kind.name, jsonb_typeof(body) using errcode = 'EN002';
+    end if;
+    select k into name from jsonb_object_keys(body) k where not kind.fields ? k limit 1;
+    if name is not null then
+        raise exception '% has no field "%"; it has %', kind.name, name, (select string_agg(k, ', ') from jsonb_object_keys(kind.fields) k)
+            using errcode = 'EN002';
+    end if;
+    for name, spec in select * from jsonb_each_text(kind.fields) loop
+        value := body->name;
+        if value is null or value = 'null'::jsonb then
+            if right(spec, 1) <> '?' then
+                raise exception '% lacks its field "%" (%)', kind.name, name, spec using errcode = 'EN002';
+            end if;
+        elsif not (case rtrim(spec, '?')
+            when 'string' then jsonb_typeof(value) = 'string' and char_length(body->>name) <= 20000
+            when 'integer' then jsonb_typeof(value) = 'number' and (body->>name) ~ '^-?\d{1,18}$'
+            when 'boolean' then jsonb_typeof(value) = 'boolean'
+            when 'date' then jsonb_typeof(value) = 'string' and pg_input_is_valid(body->>name, 'date')
+                             and (body->>name) ~ '^\d{4}-\d\d-\d\d$'
+            when 'datetime' then jsonb_typeof(value) = 'string' and pg_input_is_valid(body->>name, 'timestamptz')
+                             and (body->>name) ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$'
+            else false end)
+        then
+            raise exception '% field "%" is a %, not %', kind.name, name, rtrim(spec, '?'), left(value::text, 60) using errcode = 'EN002';
+        end if;
+    end loop;
+
+    if event ? 'urgency' and (event->>'urgency') not in ('urgent', 'normal', 'bulk') then
+        raise exception '"urgency" is urgent, normal or bulk, not %', event->'urgency' using errcode = 'EN002';
+    end if;
+    if event ? 'expires_at' then
+        if not pg_input_is_valid(event->>'expires_at', 'timestamptz') or (event->>'expires_at') !~ '^\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:?\d\d)$' then
+            raise exception '"expires_at" is an instant such as 2026-09-08T10:00:00+02:00, not %', event->'expires_at' using errcode = 'EN002';
+        end if;
+        expiry := (event->>'expires_at')::timestamptz;
+    else
+        expiry := at + kind.life;
+    end if;
+    expr := event->'audience';
+    if expr is null or expr = 'null'::jsonb then
+        if kind.natural_audience is null then
+            raise exception '% needs an "audience"', kind.name using errcode = 'EN002';
+        end if;
+        expr := kind.natural_audience;
+        compiled := audience_clauses(expr, body);
+    else
+        compiled := audience_clauses(expr, null);
+    end if;
+
+    insert into notification (idempotency_key, type, category, urgency, data, audience, clauses, published_at, expires_at)
+    values (event->>'key', kind.name, kind.category,
+            coalesce(array_position(array['urgent', 'normal', 'bulk'], event->>'urgency') - 1, kind.urgency),
+            body, expr, compiled, at, expiry)
+    on conflict (idempotency_key) do nothing
+    returning id into new_id;
+    if new_id is not null then
+        return jsonb_build_object('notification', new_id, 'created', true);
+    end if;
+    select id into new_id from notification where idempotency_key = event->>'key';
+    return jsonb_build_object('notification', new_id, 'created', false);
+end $_$;
+
+CREATE FUNCTION ent_notify.reader_keys(reader integer, at timestamp with time zone) RETURNS TABLE(scope smallint, ref integer, since timestamp with time zone, until timestamp with time zone, child integer)
+    LANGUAGE sql STABLE
+    AS $$
+    select k.scope, k.ref, k.since, k.until, k.child
+    from ent_notify.person p
+    cross join lateral (
+        select 0::smallint as scope, 0 as ref, '-infinity'::timestamptz as since, 'infinity'::timestamptz as until,
+               null::int as child
+        union all
+        select 0::smallint, p.profile::int, '-infinity', 'infinity', null
+        union all
+        select 1::smallint, m.group_id, m.valid_from, m.valid_until, null from ent_notify.membership m
+        where m.person_id = reader and m.valid_from <= at
+        union all
+        select 2::smallint, m.group_id, m.valid_from, m.valid_until, g.pupil_id from ent_notify.guardian_link g
+        join ent_notify.membership m on m.person_id = g.pupil_id
+        where g.guardian_id = reader and g.legal_level in (1, 2) and not g.restricted and m.valid_from <= at
+        union all
+        select 3::smallint, reader, '-infinity', 'infinity', null
+        union all
+        select 4::smallint, g.pupil_id, '-infinity', 'infinity', g.pupil_id from ent_notify.guardian_link g
+        where g.guardian_id = reader and g.legal_level in (1, 2) and not g.restricted
+    ) k
+    where p.id = reader and p.hidden_at is null
+$$;
+
+CREATE FUNCTION ent_notify.relay(most integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    relayed int;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('ent_notify.relay', 0));
+    with fresh as materialized (
+        select n.id, n.clauses, row_number() over (order by n.id) as place
+        from notification n where n.feed_seq is null order by n.id limit most
+    ),
+    head as (
+        update feed set last_seq = last_seq + (select count(*) from fresh)
+        where exists (select from fresh)
+        returning last_seq - (select count(*) from fresh) as base
+    ),
+    placed as (
+        update notification n set feed_seq = head.base + fresh.place
+        from fresh, head where n.id = fresh.id
+        returning n.id, n.feed_seq, fresh.clauses
+    ),
+    terms as materialized (
+        select distinct p.id, p.feed_seq, c.place::smallint as clause, t.excluded,
+               (t.term->>0)::smallint as scope, (t.term->>1)::int as ref
+        from placed p
+        cross join lateral jsonb_array_elements(p.clauses) with ordinality c (clause, place)
+        cross join lateral (
+            select false as excluded, term from jsonb_array_elements(c.clause->'in') term
+            union all
+            select true, term from jsonb_array_elements(c.clause->'not') term
+        ) t
+    ),
+    stored as (
+        insert into audience (notification_id, clause, excluded, scope, ref, feed_seq)
+        select id, clause, excluded, scope, ref, feed_seq from terms
+    ),
+    sized as (
+        -- an upper estimate: classes and teaching groups are small, schools and "other" groups are not
+        select t.id, sum(case when t.scope = 0 then 1e9
+                              when t.scope in (1, 2) and g.kind in (4, 5) then 60 * t.scope
+                              when t.scope in (1, 2) then 1e9
+                              else 3 end) as people
+        from terms t left join people_group g on t.scope in (1, 2) and g.id = t.ref
+        where not t.excluded group by t.id
+    ),
+    opened as (
+        insert into campaign (notification_id, feed_seq, width)
+        select p.id, p.feed_seq, case when coalesce(s.people, 0) <= 1000 then null else 1000 end
+        from placed p left join sized s on s.id = p.id
+    )
+    select count(*) into relayed from placed;
+    if relayed > 0 then
+        perform pg_notify('ent_notify_feed', '');   -- one hint a batch; readers pull with their cursor
+    end if;
+    return relayed;
+end $$;
+
+CREATE FUNCTION ent_notify.reserve(lane_wanted smallint, wanted integer, at timestamp with time zone, horizon interval, slot interval, OUT starts_at timestamp with time zone, OUT slot_sends integer, OUT per_second double precision, OUT wait_until timestamp with time zone) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+declare
+    l lane;
+begin
+    select * into l from lane where id = lane_wanted for update;
+    per_second := l.per_second * 0.99;   -- ent_notify.policy.rate.HEADROOM says why
+    if l.paused_until > at then
+        wait_until := l.paused_until;
+    elsif l.per_second is null then
+        starts_at := at;
+        slot_sends := wanted;
+    elsif greatest(l.tat, at) > at + horizon then
+        wait_until := l.tat - horizon;
+    else
+        starts_at := greatest(l.tat, at);
+        slot_sends := greatest(1, least(wanted, floor(per_second * extract(epoch from slot))::int));
+        update lane set tat = starts_at + make_interval(secs => slot_sends / per_second) where id = lane_wanted;
+    end if;
+end $$;
+
+CREATE FUNCTION ent_notify.settle_window(chunk_settled bigint, fence_held integer, new_cursor integer, accepted_now integer, retried_ok integer[], targets integer[], people integer[], states smallint[], reasons text[], attempts smallint[], retries timestamp with time zone[], at timestamp with time zone, lease interval, release boolean) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    c chunk;
+    newly_suppressed int;
+    newly_failed int;
+    next_retry timestamptz;
+begin
+    select * into c from chunk where id = chunk_settled and fence = fence_held and state = 2 for update;
+    if not found then
+        return false;
+    end if;
+    if cardinality(targets) > 0 then
+        insert into outcome (chunk_id, target, campaign_id, person_id, state, reason, attempts, retry_at, noted_at)
+        select c.id, o.target, c.campaign_id, o.person, o.state, o.reason, o.attempts, o.retry_at, at
+        from unnest(targets, people, states, reasons, attempts, retries)
+            o (target, person, state, reason, attempts, retry_at)
+        on conflict (chunk_id, target) do update
+            set state = excluded.state, reason = excluded.reason, attempts = excluded.attempts,
+                retry_at = excluded.retry_at, noted_at = excluded.noted_at;
+    end if;
+    if cardinality(retried_ok) > 0 then
+        delete from outcome where chunk_id = c.id and target = any (retried_ok);
+    end if;
+    select count(*) filter (where s = 2), count(*) filter (where s = 3) into newly_suppressed, newly_failed from unnest(states) s;
+    if release and new_cursor >= c.size then
+        select min(retry_at) into next_retry from outcome where chunk_id = c.id and state = 1;
+    end if;
+    update chunk set
+        cursor = new_cursor,
+        accepted = c.accepted + accepted_now,
+        suppressed = c.suppressed + newly_suppressed,
+        failed = c.failed + newly_failed,
+        settled_at = at,
+        leased_by = case when release then null else c.leased_by end,
+        state = case when not release then 2 when new_cursor < c.size then 0 when next_retry is null then 3 else 1 end,
+        due_at = case when not release then at + lease else coalesce(next_retry, at) end
+    where id = c.id;
+    return true;
+end $$;
+
+CREATE FUNCTION ent_notify.still_addressed(campaign bigint, people integer[], at timestamp with time zone) RETURNS TABLE(person_id integer, children integer[])
+    LANGUAGE sql STABLE
+    AS $$
+    with everyone as (
+        select a.ref from ent_notify.audience a
+        where a.notification_id = campaign and a.scope = 0 and not a.excluded
+          and not exists (select from ent_notify.audience x where x.notification_id = campaign and x.excluded)
+    ),
+    covered as materialized (
+        select p.id from ent_notify.person p
+        where p.id = any (people) and exists (select from everyone e where e.ref = 0 or e.ref = p.profile)
+    ),
+    -- (from the ids, not "from person", which reader_keys reads too: PostgreSQL 18.4 was seen to crash on that plan)
+    held as materialized (
+        select p.id as person_id, k.scope, k.ref, k.child
+        from unnest(array(select unnest(people) except select id from covered)) p (id)
+        cross join lateral ent_notify.reader_keys(p.id, at) k
+        where k.until > at
+    )
+    select id, null::int[] from covered
+    union all
+    select h.person_id, array_agg(distinct h.child) filter (where h.child is not null)
+    from ent_notify.audience a join held h on h.scope = a.scope and h.ref = a.ref
+    where a.notification_id = campaign and not a.excluded
+      and not exists (
+          select from ent_notify.audience x join held y on y.scope = x.scope and y.ref = x.ref
+          where x.notification_id = campaign and x.excluded and x.clause = a.clause and y.person_id = h.person_id
+      )
+    group by h.person_id
+$$;
+
+CREATE TABLE ent_notify.audience (
+    notification_id bigint NOT NULL,
+    clause smallint NOT NULL,
+    excluded boolean NOT NULL,
+    scope smallint NOT NULL,
+    ref integer NOT NULL,
+    feed_seq bigint NOT NULL
+);
+
+CREATE TABLE ent_notify.campaign (
+    notification_id bigint NOT NULL,
+    feed_seq bigint NOT NULL,
+    width integer,
+    planned_at timestamp with time zone
+);
+
+CREATE TABLE ent_notify.chunk (
+    id bigint NOT NULL,
+    campaign_id bigint NOT NULL,
+    lane_id smallint NOT NULL,
+    bucket integer NOT NULL,
+    held_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    urgency smallint NOT NULL,
+    turn bigint NOT NULL,
+    size integer NOT NULL,
+    targets integer[],
+    cursor integer DEFAULT 0 NOT NULL,
+    accepted integer DEFAULT 0 NOT NULL,
+    suppressed integer DEFAULT 0 NOT NULL,
+    failed integer DEFAULT 0 NOT NULL,
+    state smallint NOT NULL,
+    fence integer DEFAULT 0 NOT NULL,
+    leased_by text,
+    due_at timestamp with time zone NOT NULL,
+    settled_at timestamp with time zone
+);
+
+ALTER TABLE ent_notify.chunk ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.chunk_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.conversation (
+    id bigint NOT NULL,
+    subject text NOT NULL,
+    started_by integer NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    last_seq integer DEFAULT 0 NOT NULL,
+    CONSTRAINT conversation_subject_check CHECK (((char_length(subject) >= 1) AND (char_length(subject) <= 200)))
+);
+
+ALTER TABLE ent_notify.conversation ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.conversation_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.device (
+    id integer NOT NULL,
+    person_id integer NOT NULL,
+    provider text NOT NULL,
+    app text NOT NULL,
+    token text NOT NULL,
+    language text,
+    registered_at timestamp with time zone NOT NULL,
+    dropped_at timestamp with time zone,
+    drop_reason text,
+    CONSTRAINT device_provider_check CHECK ((provider = ANY (ARRAY['apns'::text, 'fcm'::text, 'webpush'::text])))
+);
+
+ALTER TABLE ent_notify.device ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.device_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.event_type (
+    name text NOT NULL,
+    category text NOT NULL,
+    urgency smallint NOT NULL,
+    channels text[] NOT NULL,
+    life interval NOT NULL,
+    fields jsonb NOT NULL,
+    natural_audience jsonb
+);
+
+CREATE TABLE ent_notify.feed (
+    only_row boolean DEFAULT true NOT NULL,
+    last_seq bigint NOT NULL,
+    CONSTRAINT feed_only_row_check CHECK (only_row)
+);
+
+CREATE TABLE ent_notify.guardian_link (
+    pupil_id integer NOT NULL,
+    guardian_id integer NOT NULL,
+    legal_level smallint NOT NULL,
+    kinship text DEFAULT ''::text NOT NULL,
+    restricted boolean DEFAULT false NOT NULL,
+    CONSTRAINT guardian_link_legal_level_check CHECK (((legal_level >= 0) AND (legal_level <= 2)))
+);
+
+CREATE TABLE ent_notify.lane (
+    id smallint NOT NULL,
+    name text NOT NULL,
+    channel text NOT NULL,
+    provider text DEFAULT ''::text NOT NULL,
+    app text DEFAULT ''::text NOT NULL,
+    per_second double precision,
+    tat timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    turn bigint DEFAULT 0 NOT NULL,
+    paused_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    pause_reason text
+);
+
+ALTER TABLE ent_notify.lane ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.lane_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.membership (
+    group_id integer NOT NULL,
+    person_id integer NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    valid_until timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL
+);
+
+CREATE TABLE ent_notify.message (
+    conversation_id bigint NOT NULL,
+    seq integer NOT NULL,
+    author_id integer NOT NULL,
+    body text NOT NULL,
+    posted_at timestamp with time zone NOT NULL,
+    CONSTRAINT message_body_check CHECK (((char_length(body) >= 1) AND (char_length(body) <= 20000)))
+);
+
+CREATE TABLE ent_notify.notification (
+    id bigint NOT NULL,
+    idempotency_key text NOT NULL,
+    type text NOT NULL,
+    category text NOT NULL,
+    urgency smallint NOT NULL,
+    data jsonb NOT NULL,
+    audience jsonb NOT NULL,
+    clauses jsonb NOT NULL,
+    published_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    feed_seq bigint,
+    CONSTRAINT notification_idempotency_key_check CHECK (((char_length(idempotency_key) >= 1) AND (char_length(idempotency_key) <= 200)))
+);
+
+ALTER TABLE ent_notify.notification ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.notification_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.outcome (
+    chunk_id bigint NOT NULL,
+    target integer NOT NULL,
+    campaign_id bigint NOT NULL,
+    person_id integer NOT NULL,
+    state smallint NOT NULL,
+    reason text NOT NULL,
+    attempts smallint NOT NULL,
+    retry_at timestamp with time zone,
+    noted_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE ent_notify.participant (
+    conversation_id bigint NOT NULL,
+    person_id integer NOT NULL,
+    read_seq integer DEFAULT 0 NOT NULL
+);
+
+CREATE TABLE ent_notify.people_group (
+    id integer NOT NULL,
+    external_id text NOT NULL,
+    school_id integer,
+    kind smallint NOT NULL,
+    name text NOT NULL
+);
+
+ALTER TABLE ent_notify.people_group ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.people_group_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.person (
+    id integer NOT NULL,
+    external_id text NOT NULL,
+    source text NOT NULL,
+    profile smallint NOT NULL,
+    function text,
+    given_name text DEFAULT ''::text NOT NULL,
+    family_name text DEFAULT ''::text NOT NULL,
+    language text DEFAULT 'fr'::text NOT NULL,
+    timezone text DEFAULT 'Europe/Paris'::text NOT NULL,
+    email text,
+    email_dropped_at timestamp with time zone,
+    email_drop_reason text,
+    hidden_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT person_profile_check CHECK (((profile >= 1) AND (profile <= 4)))
+);
+
+ALTER TABLE ent_notify.person ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.person_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.preference (
+    person_id integer NOT NULL,
+    category text NOT NULL,
+    channel text NOT NULL,
+    enabled boolean NOT NULL
+);
+
+CREATE TABLE ent_notify.reading (
+    person_id integer NOT NULL,
+    watermark bigint DEFAULT 0 NOT NULL,
+    above bigint[] DEFAULT '{}'::bigint[] NOT NULL
+);
+
+CREATE TABLE ent_notify.school (
+    id integer NOT NULL,
+    uai text NOT NULL,
+    join_id text,
+    name text NOT NULL,
+    timezone text DEFAULT 'Europe/Paris'::text NOT NULL,
+    closed_at timestamp with time zone
+);
+
+ALTER TABLE ent_notify.school ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.school_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.stream_ticket (
+    digest bytea NOT NULL,
+    person_id integer NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+INSERT INTO ent_notify.feed VALUES (true, 0);
+
+INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', 0, '-infinity', NULL);
+INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', 0, '-infinity', NULL);
+
+SELECT pg_catalog.setval('ent_notify.chunk_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.conversation_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.device_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.lane_id_seq', 2, true);
+
+SELECT pg_catalog.setval('ent_notify.notification_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.people_group_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.person_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.school_id_seq', 1, false);
+
+ALTER TABLE ONLY ent_notify.audience
+    ADD CONSTRAINT audience_pkey PRIMARY KEY (notification_id, clause, excluded, scope, ref);
+
+ALTER TABLE ONLY ent_notify.campaign
+    ADD CONSTRAINT campaign_pkey PRIMARY KEY (notification_id);
+
+ALTER TABLE ONLY ent_notify.chunk
+    ADD CONSTRAINT chunk_campaign_id_lane_id_bucket_held_until_key UNIQUE (campaign_id, lane_id, bucket, held_until);
+
+ALTER TABLE ONLY ent_notify.chunk
+    ADD CONSTRAINT chunk_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.conversation
+    ADD CONSTRAINT conversation_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.device
+    ADD CONSTRAINT device_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.event_type
+    ADD CONSTRAINT event_type_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY ent_notify.feed
+    ADD CONSTRAINT feed_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY ent_notify.guardian_link
+    ADD CONSTRAINT guardian_link_pkey PRIMARY KEY (pupil_id, guardian_id);
+
+ALTER TABLE ONLY ent_notify.lane
+    ADD CONSTRAINT lane_name_key UNIQUE (name);
+
+ALTER TABLE ONLY ent_notify.lane
+    ADD CONSTRAINT lane_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.membership
+    ADD CONSTRAINT membership_pkey PRIMARY KEY (group_id, person_id);
+
+ALTER TABLE ONLY ent_notify.message
+    ADD CONSTRAINT message_pkey PRIMARY KEY (conversation_id, seq);
+
+ALTER TABLE ONLY ent_notify.notification
+    ADD CONSTRAINT notification_feed_seq_key UNIQUE (feed_seq);
+
+ALTER TABLE ONLY ent_notify.notification
+    ADD CONSTRAINT notification_idempotency_key_key UNIQUE (idempotency_key);
+
+ALTER TABLE ONLY ent_notify.notification
+    ADD CONSTRAINT notification_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.outcome
+    ADD CONSTRAINT outcome_pkey PRIMARY KEY (chunk_id, target);
+
+ALTER TABLE ONLY ent_notify.participant
+    ADD CONSTRAINT participant_pkey PRIMARY KEY (conversation_id, person_id);
+
+ALTER TABLE ONLY ent_notify.people_group
+    ADD CONSTRAINT people_group_external_id_key UNIQUE (external_id);
+
+ALTER TABLE ONLY ent_notify.people_group
+    ADD CONSTRAINT people_group_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.person
+    ADD CONSTRAINT person_external_id_key UNIQUE (external_id);
+
+ALTER TABLE ONLY ent_notify.person
+    ADD CONSTRAINT person_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.preference
+    ADD CONSTRAINT preference_pkey PRIMARY KEY (person_id, category, channel);
+
+ALTER TABLE ONLY ent_notify.reading
+    ADD CONSTRAINT reading_pkey PRIMARY KEY (person_id);
+
+ALTER TABLE ONLY ent_notify.school
+    ADD CONSTRAINT school_join_id_key UNIQUE (join_id);
+
+ALTER TABLE ONLY ent_notify.school
+    ADD CONSTRAINT school_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.school
+    ADD CONSTRAINT school_uai_key UNIQUE (uai);
+
+ALTER TABLE ONLY ent_notify.stream_ticket
+    ADD CONSTRAINT stream_ticket_pkey PRIMARY KEY (digest);
+
+CREATE INDEX audience_reader ON ent_notify.audience USING btree (scope, ref, feed_seq DESC) INCLUDE (notification_id, clause) WHERE (NOT excluded);
+
+CREATE INDEX campaign_unplanned ON ent_notify.campaign USING btree (feed_seq) WHERE (planned_at IS NULL);
+
+CREATE INDEX chunk_due ON ent_notify.chunk USING btree (due_at) WHERE (state = ANY (ARRAY[1, 2]));
+
+CREATE INDEX chunk_ready ON ent_notify.chunk USING btree (lane_id, urgency, turn) WHERE (state = 0);
+
+CREATE INDEX device_person ON ent_notify.device USING btree (person_id);
+
+CREATE UNIQUE INDEX device_token ON ent_notify.device USING btree (provider, token) WHERE (dropped_at IS NULL);
+
+CREATE INDEX guardian_link_guardian ON ent_notify.guardian_link USING btree (guardian_id) INCLUDE (pupil_id, legal_level, restricted);
+
+CREATE INDEX membership_person ON ent_notify.membership USING btree (person_id) INCLUDE (group_id, valid_from, valid_until);
+
+CREATE INDEX notification_unrelayed ON ent_notify.notification USING btree (id) WHERE (feed_seq IS NULL);
+
+CREATE INDEX outcome_campaign ON ent_notify.outcome USING btree (campaign_id, state, reason);
+
+CREATE INDEX outcome_person ON ent_notify.outcome USING btree (person_id, campaign_id);
+
+CREATE INDEX participant_person ON ent_notify.participant USING btree (person_id);
+
+CREATE INDEX people_group_school ON ent_notify.people_group USING btree (school_id);
+
+CREATE TRIGGER device_opens_lane AFTER INSERT ON ent_notify.device REFERENCING NEW TABLE AS registered FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.open_lanes();
+
+ALTER TABLE ONLY ent_notify.audience
+    ADD CONSTRAINT audience_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.campaign
+    ADD CONSTRAINT campaign_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.chunk
+    ADD CONSTRAINT chunk_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
+
+ALTER TABLE ONLY ent_notify.message
+    ADD CONSTRAINT message_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.notification
+    ADD CONSTRAINT notification_type_fkey FOREIGN KEY (type) REFERENCES ent_notify.event_type(name);
+
+ALTER TABLE ONLY ent_notify.participant
+    ADD CONSTRAINT participant_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.people_group
+    ADD CONSTRAINT people_group_school_id_fkey FOREIGN KEY (school_id) REFERENCES ent_notify.school(id);
