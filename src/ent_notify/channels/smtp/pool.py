@@ -1,0 +1,137 @@
+"""Connections to relays, kept open and shared: each relay's limit holds over all batches together."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import trio
+
+from ent_notify.channels.smtp.connection import Connection, Relay, Unavailable
+from ent_notify.channels.smtp.protocol import NO_CONNECTION, Lost, Mail, Outcome, Returned
+from ent_notify.errors import ChannelDown
+from ent_notify.model.delivery import Verdict, VerdictKind
+from ent_notify.policy.mail_verdicts import Phase, smtp_verdict
+
+MAILS_PER_CONNECTION = 10
+"""A batch opens no more connections than it has tens of mails: opening one costs as many round trips."""
+
+LOST = Verdict(VerdictKind.UNKNOWN, "smtp.lost")
+_UNREACHED = smtp_verdict(Phase.MAIL, NO_CONNECTION.code, NO_CONNECTION.status)
+_FRUITLESS = 3
+"""Sessions in a row that open and bring no answer, after which a batch gives up."""
+
+
+class SmtpPool:
+    """Connections by relay. ``aclose`` ends the idle ones; nobody may be delivering then."""
+
+    def __init__(self) -> None:
+        self._limits: dict[Relay, trio.Semaphore] = {}
+        self._idle: dict[Relay, list[Connection]] = {}
+        self.opened = 0
+        """Connections opened so far."""
+
+    async def deliver(
+        self, relay: Relay, mails: Iterator[Mail], count: int, settle: Callable[[Mail, Verdict], None]
+    ) -> None:
+        """Deliver ``mails`` (``count`` of them at most) by ``relay``; ``settle`` is called once for each.
+
+        Raises ChannelDown if the relay would not have a single one; then none has left.
+        """
+        batch = _Batch(mails, settle)
+        limit = self._limits.setdefault(relay, trio.Semaphore(relay.connections))
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(relay.connections, -(-count // MAILS_PER_CONNECTION))):
+                nursery.start_soon(self._work, relay, limit, batch)
+        if batch.problem is not None and not batch.heard:
+            raise ChannelDown("email", batch.problem.reason, batch.problem.retry_after)
+        batch.give_up()
+
+    async def aclose(self) -> None:
+        """Close every connection, with QUIT."""
+        connections = [connection for idle in self._idle.values() for connection in idle]
+        self._idle.clear()
+        async with trio.open_nursery() as nursery:
+            for connection in connections:
+                nursery.start_soon(connection.aclose)
+
+    async def _work(self, relay: Relay, limit: trio.Semaphore, batch: _Batch) -> None:
+        """One connection at a time for as long as the batch has mails."""
+        idle = self._idle.setdefault(relay, [])
+        while batch.has_mail():
+            async with limit:
+                if not batch.has_mail():
+                    return
+                connection = idle.pop() if idle else None
+                was_idle = connection is not None
+                try:
+                    if connection is not None and not connection.is_usable:
+                        await connection.aclose()
+                        continue
+                    if connection is None:
+                        connection = await Connection.open(relay)
+                        self.opened += 1
+                except Unavailable as problem:
+                    batch.problem = problem
+                    return
+                heard = batch.heard
+                try:
+                    await connection.deliver(batch)
+                except BaseException:
+                    await connection.aclose()
+                    raise
+                if connection.is_usable:
+                    idle.append(connection)
+                else:
+                    await connection.aclose()
+                if not batch.is_fruitful(was_idle or batch.heard > heard):
+                    batch.problem = Unavailable(f"relay {relay.host} opens sessions and ends them at the first mail")
+                    return
+
+
+class _Batch:
+    """The mails of one ``deliver``, shared by its connections (a ``Work``)."""
+
+    def __init__(self, mails: Iterator[Mail], settle: Callable[[Mail, Verdict], None]) -> None:
+        self.problem: Unavailable | None = None
+        self.heard = 0
+        """Outcomes that the relay had a part in."""
+        self._mails = mails
+        self._settle = settle
+        self._next: deque[Mail] = deque()
+        self._fruitless = 0
+
+    def has_mail(self) -> bool:
+        """Whether a mail waits for a connection."""
+        if not self._next and (mail := next(self._mails, None)) is not None:
+            self._next.append(mail)
+        return bool(self._next)
+
+    def take(self) -> Mail | None:
+        return self._next.popleft() if self._next else next(self._mails, None)
+
+    def done(self, outcome: Outcome) -> None:
+        mail = outcome.mail
+        if isinstance(outcome, Returned):
+            mail.returns += outcome.blamed
+            if mail.returns < 2:
+                self._next.append(mail)
+            else:
+                self._settle(mail, _UNREACHED)
+            return
+        if isinstance(outcome, Lost):
+            self.heard += 1
+            self._settle(mail, LOST)
+            return
+        self.heard += outcome.reply is not NO_CONNECTION
+        self._settle(mail, smtp_verdict(outcome.phase, outcome.reply.code, outcome.reply.status))
+
+    def is_fruitful(self, good: bool) -> bool:
+        """Count sessions that bring nothing; False once there have been too many in a row."""
+        self._fruitless = 0 if good else self._fruitless + 1
+        return self._fruitless < _FRUITLESS
+
+    def give_up(self) -> None:
+        """Settle what is left: the relay could be used for a while, and then no more."""
+        while (mail := self.take()) is not None:
+            self._settle(mail, _UNREACHED)
