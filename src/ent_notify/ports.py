@@ -220,8 +220,30 @@ class FanoutObserver(Protocol):
         """A lane was paused for everybody."""
 
 
+class EngineObserver(FanoutObserver, Protocol):
+    """Hears of publishing and imports too."""
+
+    def published(self, *, created: bool) -> None:
+        """An event was published; ``created`` is false when its key had published it before."""
+
+    def refused(self) -> None:
+        """Events were refused: malformed, or for an unknown audience."""
+
+    def imported(self, report: MergeCounts, seconds: float) -> None:
+        """A directory run ended."""
+
+
 class Unobserved:
-    """A FanoutObserver that listens to nothing."""
+    """An EngineObserver that listens to nothing."""
+
+    def published(self, *, created: bool) -> None:
+        """See EngineObserver."""
+
+    def refused(self) -> None:
+        """See EngineObserver."""
+
+    def imported(self, report: MergeCounts, seconds: float) -> None:
+        """See EngineObserver."""
 
     def relayed(self, count: int) -> None:
         """See FanoutObserver."""

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ent_notify.model.delivery import ACCEPTED, Channel, Urgency, Verdict, VerdictKind
+from ent_notify.model.directory import MergeCounts
 from ent_notify.observe import Metrics, get_logger, serve_metrics
 from ent_notify.observe.reasons import known_reason
 from ent_notify.policy.push_verdicts import apns_verdict, fcm_verdict
+from ent_notify.ports import EngineObserver
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -22,8 +24,8 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_the_way_of_an_alert_is_counted() -> None:
     metrics = Metrics()
-    metrics.published(Urgency.URGENT)
-    metrics.published(Urgency.URGENT, created=False)
+    metrics.published()
+    metrics.published(created=False)
     metrics.refused()
     metrics.relayed(3)
     metrics.planned(2, 0.2)
@@ -37,9 +39,9 @@ def test_the_way_of_an_alert_is_counted() -> None:
     metrics.queue("push", "apns", 12, 3.5)
     metrics.unplanned(4)
     lane = {"channel": "push", "provider": "apns"}
-    assert value(metrics, "published_total", urgency="urgent", outcome="created") == 1
-    assert value(metrics, "published_total", urgency="urgent", outcome="repeated") == 1
-    assert value(metrics, "published_total", urgency="none", outcome="refused") == 1
+    assert value(metrics, "published_total", outcome="created") == 1
+    assert value(metrics, "published_total", outcome="repeated") == 1
+    assert value(metrics, "published_total", outcome="refused") == 1
     assert value(metrics, "relayed_total") == 3
     assert value(metrics, "planned_campaigns_total") == 2
     assert value(metrics, "plan_seconds_count") == 1
@@ -59,10 +61,17 @@ def test_the_way_of_an_alert_is_counted() -> None:
 
 def test_imports_are_counted() -> None:
     metrics = Metrics()
-    metrics.imported("person", "added", 20_000)
-    metrics.import_took(12.0)
+    counts = dict.fromkeys(MergeCounts.__slots__, 0) | {"added": 20_000, "changed": 3, "returned": 4, "hidden": 5}
+    metrics.imported(MergeCounts(**counts), 12.0)
     assert value(metrics, "imported_records_total", record="person", outcome="added") == 20_000
+    assert value(metrics, "imported_records_total", record="person", outcome="changed") == 7
+    assert value(metrics, "imported_records_total", record="person", outcome="removed") == 5
     assert value(metrics, "import_seconds_sum") == 12.0
+
+
+def test_metrics_are_what_an_engine_reports_to() -> None:
+    observer: EngineObserver = Metrics()  # mypy holds the two together
+    observer.refused()
 
 
 def test_two_engines_of_one_process_count_apart() -> None:
@@ -77,7 +86,6 @@ def test_no_label_is_a_word_from_outside(words: list[tuple[str, str, str, str]])
     for channel, provider, verdict, reason in words:
         metrics.sent(channel, provider, verdict, reason)
         metrics.channel_paused(channel, provider, reason)
-        metrics.imported(verdict, reason, 1)
     allowed = (
         {"other", "", "apns", "fcm", "webpush", "smtp"} | {c.value for c in Channel} | {v.value for v in VerdictKind}
     )

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import click
 import trio
 
 from ent_notify.cli.door import Door, pass_door, run_service
+from ent_notify.errors import StoreError
 from ent_notify.observe import Metrics, get_logger, serve_metrics
+
+if TYPE_CHECKING:
+    from ent_notify.engine import Engine
+
+QUEUE_SECONDS = 5.0
+"""Seconds between two looks at what waits, for the metrics."""
 
 _log = get_logger(__name__)
 
@@ -39,7 +47,10 @@ def worker(door: Door, name: str) -> None:
         async with open_engine(settings, metrics=metrics) as engine, connect_channels(engine):
             service = engine.worker(name)
             _log.info("worker_started", worker=service.name)
-            await run_service(service.run, service.drain, drain_seconds=settings.worker.drain_seconds)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_watch_queues, engine, metrics)
+                await run_service(service.run, service.drain, drain_seconds=settings.worker.drain_seconds)
+                nursery.cancel_scope.cancel()
             _log.info("worker_stopped", worker=service.name)
 
     with ExitStack() as stack:
@@ -47,6 +58,18 @@ def worker(door: Door, name: str) -> None:
             port = stack.enter_context(serve_metrics(metrics, settings.metrics.host, settings.metrics.port))
             _log.info("metrics_served", port=port)
         door.run(serve)
+
+
+async def _watch_queues(engine: Engine, metrics: Metrics) -> None:
+    """Keep the gauges of what waits."""
+    while True:
+        try:
+            for row in await engine.db.fetch("health.queues", now=engine.clock.now()):
+                metrics.queue(row["channel"], row["provider"], row["waiting"], row["lag_seconds"])
+            metrics.unplanned(await engine.db.fetchval("health.unplanned"))
+        except StoreError as error:
+            _log.warning("queues_unreadable", error=error)
+        await engine.clock.sleep(QUEUE_SECONDS)
 
 
 @click.command(short_help="Hold live streams, until stopped.")

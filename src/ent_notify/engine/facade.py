@@ -15,7 +15,7 @@ from typing import Any
 from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
-from ent_notify.errors import NotAllowed
+from ent_notify.errors import NotAllowed, PublishError
 from ent_notify.flows.deliver import DeliveryBounds, Outbox
 from ent_notify.flows.directory import sync
 from ent_notify.flows.fanout import Worker
@@ -30,7 +30,7 @@ from ent_notify.model.people import DeviceId, DeviceRegistration, Preference, Pr
 from ent_notify.policy.contact import may_open
 from ent_notify.policy.pause import PauseHours
 from ent_notify.policy.retry import RetryBounds
-from ent_notify.ports import Clock, FanoutObserver, MailChannel, PushChannel, Unobserved
+from ent_notify.ports import Clock, EngineObserver, MailChannel, PushChannel, Unobserved
 from ent_notify.settings import Settings
 from ent_notify.store import Database, PoolLimits, check, migrate, open_database
 from ent_notify.store.conversations import PostgresConversations
@@ -47,7 +47,7 @@ class Engine:
     """Everything a host can ask. Open one with ``open_engine``; it is used from the trio run that opened it."""
 
     def __init__(
-        self, settings: Settings, db: Database, island: Island, clock: Clock, observer: FanoutObserver
+        self, settings: Settings, db: Database, island: Island, clock: Clock, observer: EngineObserver
     ) -> None:
         self.settings = settings
         self._observer = observer
@@ -76,11 +76,19 @@ class Engine:
         The same ``key`` publishes once: the second call answers the first's notification, with ``created`` false.
         Raises MalformedEvent or UnknownAudience, and then nothing was written.
         """
-        return await self._publishing.publish(_wire(event), self.clock.now())
+        (published,) = await self.publish_many([event])
+        return published
 
     async def publish_many(self, events: Sequence[Event | Mapping[str, Any]]) -> list[Published]:
         """Publish several events in one transaction: all of them, or none if one is refused."""
-        return await self._publishing.publish_many([_wire(event) for event in events], self.clock.now())
+        try:
+            published = await self._publishing.publish_many([_wire(event) for event in events], self.clock.now())
+        except PublishError:
+            self._observer.refused()
+            raise
+        for each in published:
+            self._observer.published(created=each.created)
+        return published
 
     async def register_types(self, types: Sequence[type[Event]]) -> None:
         """Make event types of the host's own known, beside the built-in ones."""
@@ -127,14 +135,18 @@ class Engine:
         ``allowed_removals`` is a share of the source's people (the settings' when left out). Raises TooManyRemovals.
         """
         share = self.settings.directory.removal_share if allowed_removals is None else allowed_removals
-        return await sync(
+        began = self.clock.now()
+        report = await sync(
             self._directory,
             records,
             source=source,
             complete=complete,
-            now=self.clock.now(),
+            now=began,
             allowed_removals=share,
+            on_progress=on_progress,
         )
+        self._observer.imported(report, (self.clock.now() - began).total_seconds())
+        return report
 
     async def import_aaf(
         self,
@@ -148,13 +160,17 @@ class Engine:
         Raises SourceError when nothing can be read safely, TooManyRemovals as ``sync`` does; nothing was changed then.
         """
         chosen = self.settings.directory
-        return await import_export(
+        began = self.clock.now()
+        report = await import_export(
             self._directory,
             path,
             source=chosen.source,
-            now=self.clock.now(),
+            now=began,
             allowed_removals=chosen.removal_share if allowed_removals is None else allowed_removals,
+            on_progress=on_progress,
         )
+        self._observer.imported(report.directory, (self.clock.now() - began).total_seconds())
+        return report
 
     async def register_device(
         self, person: str, provider: Provider, app: str, token: str, language: str | None = None
@@ -315,7 +331,7 @@ async def open_engine(
     settings: Settings,
     *,
     clock: Clock | None = None,
-    metrics: FanoutObserver | None = None,
+    metrics: EngineObserver | None = None,
     apply_migrations: bool = False,
 ) -> AsyncIterator[Engine]:
     """The engine on its database, for as long as the context is open.

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ent_notify.model.delivery import Channel, Urgency, Verdict, VerdictKind
+from ent_notify.model.directory import MergeCounts
 from ent_notify.model.people import Provider
 from ent_notify.observe.logs import log_statistics
 from ent_notify.observe.reasons import OTHER, known_reason
@@ -22,8 +23,6 @@ from ent_notify.observe.reasons import OTHER, known_reason
 _CHANNELS = frozenset(channel.value for channel in Channel)
 _PROVIDERS = frozenset({provider.value for provider in Provider} | {"smtp", ""})
 _VERDICTS = frozenset(kind.value for kind in VerdictKind)
-_RECORDS = frozenset({"school", "group", "person", "membership", "guardian_link"})
-_IMPORT_OUTCOMES = frozenset({"added", "changed", "unchanged", "removed", "rejected"})
 
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 
@@ -60,7 +59,7 @@ class Metrics:
         def histogram(name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"ent_notify_{name}", about, labels, registry=self.registry, buckets=buckets)
 
-        self._published = counter("published", "Events published, by outcome.", ("urgency", "outcome"))
+        self._published = counter("published", "Events published, by outcome.", ("outcome",))
         self._relayed = counter("relayed", "Notifications given their place in the feed.")
         self._planned = counter("planned_campaigns", "Campaigns planned.")
         self._plan_seconds = histogram("plan_seconds", "Time to plan one batch of campaigns.", (), _SLOW)
@@ -80,13 +79,13 @@ class Metrics:
 
     # ------------------------------------------------------------ publishing and planning
 
-    def published(self, urgency: Urgency, *, created: bool = True) -> None:
+    def published(self, *, created: bool = True) -> None:
         """An event was published; ``created`` is false when its key had published it before."""
-        self._published.labels(urgency.name.lower(), "created" if created else "repeated").inc()
+        self._published.labels("created" if created else "repeated").inc()
 
     def refused(self) -> None:
-        """An event was refused: malformed, or for an unknown audience."""
-        self._published.labels("none", "refused").inc()
+        """Events were refused: malformed, or for an unknown audience."""
+        self._published.labels("refused").inc()
 
     def relayed(self, count: int) -> None:
         """The relay gave ``count`` notifications their place."""
@@ -146,13 +145,20 @@ class Metrics:
 
     # ------------------------------------------------------------ directory
 
-    def imported(self, record: str, outcome: str, count: int) -> None:
-        """``count`` records (school, group, person, membership, guardian_link) were added, changed, unchanged, removed
-        or rejected."""
-        self._imported.labels(_among(_RECORDS, record), _among(_IMPORT_OUTCOMES, outcome)).inc(count)
-
-    def import_took(self, seconds: float) -> None:
-        """One import took ``seconds``."""
+    def imported(self, report: MergeCounts, seconds: float) -> None:
+        """A directory run ended after ``seconds``."""
+        for record, outcome, count in (
+            ("person", "added", report.added),
+            ("person", "changed", report.changed + report.returned),
+            ("person", "unchanged", report.unchanged),
+            ("person", "removed", report.hidden),
+            ("membership", "added", report.memberships_started),
+            ("membership", "removed", report.memberships_ended),
+            ("guardian_link", "added", report.links_added),
+            ("guardian_link", "changed", report.links_changed),
+            ("guardian_link", "removed", report.links_removed),
+        ):
+            self._imported.labels(record, outcome).inc(count)
         self._import_seconds.observe(seconds)
 
     # ------------------------------------------------------------ reading
