@@ -7,6 +7,7 @@ a person, empty values for what is not known.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal
@@ -105,6 +106,9 @@ class AafWriter:
         self._file.close()
 
 
+_quoted = lru_cache(maxsize=1024)(quoteattr)  # the names of attributes are few
+
+
 def _operational(category: str) -> str:
     name = "categorieStructure" if category == "EtabEducNat" else "categoriePersonne"
     return (
@@ -116,5 +120,5 @@ def _attributes(tag: str, more: str, attributes: Attributes) -> str:
     lines = []
     for name, values in attributes.items():
         inner = "".join(f"<value>{escape(value)}</value>" for value in values) or "<value/>"
-        lines.append(f"<{tag} name={quoteattr(name)}{more}>{inner}</{tag}>\n")
+        lines.append(f"<{tag} name={_quoted(name)}{more}>{inner}</{tag}>\n")
     return "".join(lines)
