@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import urllib.request
 from datetime import UTC, datetime
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,8 +17,11 @@ from ent_notify.model.delivery import ACCEPTED, Channel, Urgency, Verdict, Verdi
 from ent_notify.model.directory import MergeCounts
 from ent_notify.observe import Metrics, get_logger, serve_metrics
 from ent_notify.observe.reasons import known_reason
+from ent_notify.policy.mail_verdicts import Phase, smtp_verdict
 from ent_notify.policy.push_verdicts import apns_verdict, fcm_verdict
 from ent_notify.ports import EngineObserver
+
+SOURCE = Path(__file__).parents[2] / "src/ent_notify"
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -128,6 +134,30 @@ def test_every_reason_of_the_push_policies_is_in_the_list() -> None:
         for status, code, fields in product((*statuses, None), fcm, (frozenset[str](), frozenset({"message.token"})))
     }
     assert len(reasons) > 20
+    assert {reason for reason in reasons if known_reason(reason) != reason} == set()
+
+
+def test_every_reason_that_the_source_spells_is_in_the_list() -> None:
+    word = re.compile(r"(apns|dsn|fcm|mail|push|smtp)\.[A-Za-z_]+(\.[a-z]+)?")
+    reasons = {
+        node.value
+        for folder in ("channels", "flows", "policy")
+        for path in (SOURCE / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and word.fullmatch(node.value)
+    }
+    sql = (SOURCE / "store/queries/fanout.sql").read_text(encoding="utf-8")
+    reasons |= set(re.findall(r"then '([a-z_]+)'", sql))
+    assert len(reasons) > 25
+    assert {reason for reason in reasons if known_reason(reason) != reason} == set()
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_every_reason_of_the_mail_policy_is_in_the_list(phase: Phase) -> None:
+    statuses = ("", "4.2.2", "4.7.0", "5.1.1", "5.3.4", "5.7.1", "5.7.30", "9.9.9")
+    reasons = {
+        smtp_verdict(phase, code, status).reason for code in (*range(400, 460), *range(500, 560)) for status in statuses
+    }
     assert {reason for reason in reasons if known_reason(reason) != reason} == set()
 
 

@@ -10,25 +10,33 @@ import re
 OTHER = "other"
 
 _UNKNOWN = "unknown:"
-_FAMILIES = frozenset({"apns", "fcm", "webpush", "smtp"})
+_FAMILIES = frozenset({"apns", "dsn", "fcm", "mail", "push", "smtp", "webpush"})
 
 _OURS = frozenset(
     {
         "",
-        "attempts",
+        "address_dropped",
         "cancelled",
+        "device_dropped",
         "down",
-        "dropped",
+        "erased",
         "expired",
         "left",
+        "mail.address",
+        "mail.dedup_id",
+        "mail.personal",
+        "mail.text",
+        "mail.unsubscribe_url",
         "no_address",
-        "no_device",
+        "no_longer_addressed",
         "not_sent",
         "opted_out",
         "paused",
+        "push.NoText",
         "read",
-        "replaced",
-        "timeout",
+        "smtp.lost",
+        "smtp.relay",
+        "smtp.unanswered",
     }
 )
 
@@ -78,15 +86,17 @@ _PUSH = frozenset(
         "UNREGISTERED",
         "UNSPECIFIED_ERROR",
         # a connection, either
+        "ConnectionLost",
         "NoAnswer",
-        "Refused",
-        "Reset",
+        "NoMessageId",
+        "NotSent",
+        "Raised",
         "Timeout",
     }
 )
 
 _PUSH_REASON = re.compile(r"(apns|fcm|webpush)\.(?P<word>[A-Za-z_]+|[2-5][0-9]{2})(\.(stale|target))?")
-_MAIL_REASON = re.compile(r"smtp\.([245][0-5][0-9]|[245]\.[0-7](\.([0-9]|[12][0-9]|30))?)")
+_MAIL_REASON = re.compile(r"(dsn|smtp)\.(failed|[245][0-5][0-9]|[245]\.[0-7](\.([0-9]|[12][0-9]|30))?)")
 """A reply code, or a class, a subject and a detail of RFC 3463 (whose registry ends at 30)."""
 
 
