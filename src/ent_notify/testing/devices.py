@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from ent_notify.model.delivery import Channel
 from ent_notify.model.people import DeviceRegistration, Preference, Profile, Provider
 
-APP = "example.ent.mobile"
+APP = "ent-mobile"
 SHARES = {Profile.PUPIL: 0.50, Profile.GUARDIAN: 0.60, Profile.TEACHER: 0.50, Profile.STAFF: 0.30}
 """Share of each profile with a device."""
 SECOND_DEVICE = 0.08
