@@ -5,13 +5,15 @@ usage: python -m benchmarks.drain_worker DSN WAY
 ``leases``  claim a chunk, settle it whole: the engine's queue with a null handler, which is what the peers' null
             handlers are. No address is loaded, nothing is rendered, nothing is sent.
 ``null``    the whole worker: eligibility looked at anew, addresses, rendering, windows; its channel accepts all.
-``real``    the same, but the channel puts off 5 % of the recipients once and says of 1 % that they are gone.
+``real``    the same, but the channel puts off 5 % of the recipients once and says of 1 % that they are gone: the
+            engine takes those out of use.
+``refused`` as real, but the 1 % are refused for good and stay in use (for WAL: what is written about a recipient).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import trio
@@ -26,6 +28,7 @@ from ent_notify.store.fanout import PostgresFanout
 RETRY_AFTER = timedelta(hours=1)
 PUT_OFF = Verdict(VerdictKind.RETRY_AT, "bench.later", retry_after=RETRY_AFTER.total_seconds())
 GONE = Verdict(VerdictKind.DROP_TARGET, "bench.gone")
+REFUSED = Verdict(VerdictKind.BAD_MESSAGE, "bench.refused")
 AT_ONCE = 4
 """Chunks that one process works on at the same time."""
 
@@ -33,9 +36,9 @@ AT_ONCE = 4
 class OutcomeChannel(house.NullChannel):
     """Answers by recipient; ``first`` is whether this is the first round, when some are put off."""
 
-    def __init__(self) -> None:
+    def __init__(self, gone: Verdict = GONE) -> None:
         self.first = True
-        self.answers = {"retry": PUT_OFF, "gone": GONE, "ok": ACCEPTED}
+        self.answers = {"retry": PUT_OFF, "gone": gone, "ok": ACCEPTED}
 
     async def send(self, contents: object, batch: Sequence[Outgoing]) -> list[Verdict]:
         """One verdict for each recipient."""
@@ -107,11 +110,13 @@ class WorkerDrain:
 async def main(dsn: str, way: str) -> None:
     """Serve the protocol until end of file."""
     async with house.opened(dsn) as engine:
-        drain: LeaseDrain | WorkerDrain
-        if way == "leases":
-            drain = LeaseDrain(engine)
-        else:
-            drain = WorkerDrain(engine, OutcomeChannel() if way == "real" else house.NullChannel())
+        drains: dict[str, Callable[[], LeaseDrain | WorkerDrain]] = {
+            "leases": lambda: LeaseDrain(engine),
+            "null": lambda: WorkerDrain(engine, house.NullChannel()),
+            "real": lambda: WorkerDrain(engine, OutcomeChannel()),
+            "refused": lambda: WorkerDrain(engine, OutcomeChannel(REFUSED)),
+        }
+        drain = drains[way]()
 
         def serve() -> None:
             base.serve(lambda: trio.from_thread.run(drain.__call__))

@@ -58,7 +58,7 @@ class House:
             self.deliveries, self.chunks = int(row[0]), int(row[1])
             seconds, handled, first = 0.0, 0, 0
             with base.Fleet(_command(self.dsn, way), OUR_PROCESSES) as fleet:
-                for _ in range(2 if way == "real" else 1):
+                for _ in range(2 if way in ("real", "refused") else 1):
                     spent, count = fleet.drain()
                     seconds, handled, first = seconds + spent, handled + count, first or count
             self._check(connection, campaign)
@@ -173,13 +173,13 @@ def measure(
         compared(3, "drain with 5 % put off and 1 % gone, by the whole worker, against row jobs", "ours: whole worker",
                  figures, ">= 10", 1)  # fmt: skip
     if "4" in wanted:
-        for way in ("null", "real"):
+        for way in ("null", "refused"):
             if len(house_.wal.get(way, ())) < pairs:
                 house_.wal[way] = []
                 for _ in range(pairs):
                     house_.drain(way)
         rows = [house_.row_per_recipient() for _ in range(pairs)]
-        for way, name in (("null", "all accepted"), ("real", "5 % put off and 1 % gone")):
+        for way, name in (("null", "all accepted"), ("refused", "5 % put off and 1 % refused")):
             entries.append(
                 harness.compare(
                     4,

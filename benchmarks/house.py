@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,18 +23,20 @@ from ent_notify.settings import Settings
 TUESDAY_AT_TEN = datetime(2026, 9, 8, 8, 0, tzinfo=UTC)
 """10:00 in Paris on a school Tuesday: no pause holds anything."""
 
-TUESDAY_NIGHT = datetime(2026, 9, 8, 20, 30, tzinfo=UTC)
-"""22:30 in Paris: everything that is not urgent is held until the morning."""
+SHIFT = timedelta(
+    seconds=float(os.environ.setdefault("ENT_NOTIFY_BENCH_SHIFT", str(TUESDAY_AT_TEN.timestamp() - time.time())))
+)
+"""From the machine's time to the benchmark's, the same in every process of a run: worker processes inherit it."""
 
 T = TypeVar("T")
 _keys = itertools.count(1)
 
 
 class BenchClock(SystemClock):
-    """The machine's clock, moved so that it reads ``start`` at its creation; it can be moved on."""
+    """The machine's clock moved by ``SHIFT``: it began the run at 10:00 on a school Tuesday. It can be moved on."""
 
-    def __init__(self, start: datetime) -> None:
-        self._offset = start - super().now()
+    def __init__(self) -> None:
+        self._offset = SHIFT
 
     def now(self) -> datetime:
         """The present instant on the moved time line, in UTC."""
@@ -55,18 +59,18 @@ class NullChannel:
 
 
 @asynccontextmanager
-async def opened(dsn: str, *, at: datetime = TUESDAY_AT_TEN, pool: int = 8) -> AsyncIterator[Engine]:
-    """An engine on ``dsn`` whose clock starts at ``at``."""
+async def opened(dsn: str, *, pool: int = 8) -> AsyncIterator[Engine]:
+    """An engine on ``dsn``, on the benchmark's clock."""
     settings = Settings.model_validate({"store": {"dsn": dsn, "pool_size": pool}})
-    async with open_engine(settings, clock=BenchClock(at)) as engine:
+    async with open_engine(settings, clock=BenchClock()) as engine:
         yield engine
 
 
-def run(dsn: str, work: Callable[[Engine], Awaitable[T]], *, at: datetime = TUESDAY_AT_TEN, pool: int = 8) -> T:
+def run(dsn: str, work: Callable[[Engine], Awaitable[T]], *, pool: int = 8) -> T:
     """Open an engine on ``dsn``, await ``work(engine)``, close it, return the answer."""
 
     async def main() -> T:
-        async with opened(dsn, at=at, pool=pool) as engine:
+        async with opened(dsn, pool=pool) as engine:
             return await work(engine)
 
     return trio.run(main)

@@ -92,12 +92,12 @@ def wal_position(connection: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
-def pgbench(server: Server, database: str, script: str, *, clients: int, seconds: int) -> float:
-    """Transactions per second of ``script`` by the server's own pgbench, with prepared statements."""
+def pgbench_count(server: Server, database: str, script: str, *, clients: int, each: int) -> None:
+    """Run ``script`` ``each`` times in each of ``clients`` clients of the server's own pgbench, statements prepared."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
-        options = ["-n", "-M", "prepared", "-c", clients, "-j", min(clients, 2), "-T", seconds, "-f", file.name]
+        options = ["-n", "-M", "prepared", "-c", clients, "-j", min(clients, 2), "-t", each, "-f", file.name]
         run = subprocess.run(
             [server.embedded.bin_path / "pgbench", *map(str, options), server.dsn(database)],
             capture_output=True,
@@ -105,7 +105,6 @@ def pgbench(server: Server, database: str, script: str, *, clients: int, seconds
         )
     if run.returncode:
         raise RuntimeError(f"pgbench failed: {run.stderr.strip()}")
-    return next(float(line.split("=")[1].split()[0]) for line in run.stdout.splitlines() if line.startswith("tps"))
 
 
 def _shown(connection: psycopg.Connection[Any], name: str) -> str:

@@ -1,0 +1,49 @@
+"""Which module measures what, and with which arguments in the short and in the long run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A module of this package. ``selects``: it takes ``--metrics`` and can measure some of its own alone."""
+
+    module: str
+    metrics: tuple[str, ...]
+    short: tuple[str, ...]
+    full: tuple[str, ...]
+    selects: bool = False
+
+
+def _arguments(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+REGISTRY: tuple[Benchmark, ...] = (
+    Benchmark(
+        "fanout_plan",
+        ("1",),
+        short=_arguments("--people 150000 --pairs 3"),
+        full=_arguments("--people 1500000 --pairs 7"),
+    ),
+    Benchmark(
+        "fanout_drain",
+        ("2", "2b", "3", "4", "14"),
+        short=_arguments("--people 150000 --pairs 2"),
+        full=_arguments("--people 1500000 --pairs 7 --every-peer"),
+        selects=True,
+    ),
+    Benchmark(
+        "rate_exact",
+        ("9",),
+        short=_arguments("--people 150000 --seconds 20 --pairs 1"),
+        full=_arguments("--people 1500000 --seconds 60 --pairs 7 --per-second 3000"),
+    ),
+    Benchmark(
+        "small_campaigns",
+        ("16",),
+        short=_arguments("--people 150000 --pairs 3 --each 625"),
+        full=_arguments("--people 1500000 --pairs 7"),
+    ),
+)
