@@ -12,7 +12,7 @@ from ent_notify.directory import parse_export
 from ent_notify.directory.aaf_words import NOT_STORED, READ, Category
 from ent_notify.directory.aaf_xml import Request, read_requests
 from ent_notify.errors import SourceError
-from ent_notify.flows.directory import _Packer
+from ent_notify.flows.directory_rows import Packer
 from ent_notify.model.people import BadRecord, PersonRecord
 from ent_notify.testing.aaf_writer import add_request, delete_request, modify_request, write_file
 
@@ -68,7 +68,7 @@ def test_no_export_crashes_the_reader_or_the_packer(requests: list[str], encodin
         isinstance(item, BadRecord) and not item.imported for item in items
     ) == len(requests)
     assert not set(report.ignored_attributes) & NOT_STORED
-    packer = _Packer(iter(items))
+    packer = Packer(iter(items))
     while packer.pack(3) is not None:
         pass
     assert packer.records + sum(isinstance(item, BadRecord) for item in items) <= len(items)

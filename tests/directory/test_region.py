@@ -16,7 +16,7 @@ from ent_notify.directory import parse_export
 from ent_notify.model.people import BadRecord, FileError, GroupRecord, PersonRecord, Profile, SchoolRecord
 from ent_notify.testing.aaf_writer import AafWriter, add_request
 from ent_notify.testing.population import Guardian, Pupil, Region, Staff
-from ent_notify.testing.region import generate_delta, generate_region
+from ent_notify.testing.region import generate_delta, generate_region, region_people
 
 RESERVED = (".example", "@example.org", "@example.net")
 
@@ -111,7 +111,9 @@ def test_a_generated_export_is_read_without_a_word_of_complaint(tmp_path: Path) 
     assert not [item for item in items if isinstance(item, BadRecord | FileError)]
     assert export.complete
     assert not export.report.ignored_attributes
-    profiles = Counter(item.profile for item in items if isinstance(item, PersonRecord))
+    found = {(item.id, item.profile) for item in items if isinstance(item, PersonRecord)}
+    assert found == set(region_people(1_500, seed=2))
+    profiles = Counter(profile for _, profile in found)
     assert profiles[Profile.PUPIL] == summary.pupils
     assert profiles[Profile.GUARDIAN] == summary.guardians
     assert profiles[Profile.TEACHER] + profiles[Profile.STAFF] == summary.staff

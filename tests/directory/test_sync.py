@@ -14,7 +14,7 @@ import trio
 
 from ent_notify.directory import import_export, sync
 from ent_notify.errors import SourceError, StoreError, TooManyRemovals
-from ent_notify.flows.directory import _Packer
+from ent_notify.flows.directory_rows import Packer
 from ent_notify.model.directory import SyncProgress, SyncReport
 from ent_notify.model.people import (
     BadRecord,
@@ -524,7 +524,7 @@ async def test_progress_is_told_batch_by_batch(database: Database, monkeypatch: 
 def test_a_run_holds_one_batch_in_memory() -> None:
     link = GuardianLink(guardian="G1", legal_level=1)
     pupil = PersonRecord(id="", profile=Profile.PUPIL, schools=frozenset({"0549901X"}), guardians=(link,))
-    packer = _Packer(replace(pupil, id=f"P{n}", groups=frozenset({f"0549901X/class/{n % 99}"})) for n in range(30_000))
+    packer = Packer(replace(pupil, id=f"P{n}", groups=frozenset({f"0549901X/class/{n % 99}"})) for n in range(30_000))
     tracemalloc.start()
     try:
         while packer.pack(1_000) is not None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from ent_notify.directory.aaf_words import FUNCTIONS
+from ent_notify.model.people import Profile
 from ent_notify.testing.aaf_writer import AafWriter, Attributes, add_request, delete_request, modify_request
 from ent_notify.testing.names import FAMILY_NAMES, GIVEN_NAMES, TOWNS
 from ent_notify.testing.population import Duty, Guardian, Link, Pupil, Region, School, SchoolPeople, Staff
@@ -70,6 +73,15 @@ def generate_region(folder: Path, people: int, seed: int) -> RegionSummary:
         staff=region.staff,
         files=sum(writer.files for writer in writers),
     )
+
+
+def region_people(people: int, seed: int) -> Iterator[tuple[str, Profile]]:
+    """Everybody in the region that generate_region writes, as (external id, profile): whom to make devices for."""
+    for group in Region(people, seed):
+        yield from ((guardian.id, Profile.GUARDIAN) for guardian in group.guardians)
+        for member in group.staff:
+            yield member.id, FUNCTIONS[member.duties[0].code]
+        yield from ((pupil.id, Profile.PUPIL) for pupil in group.pupils)
 
 
 def generate_delta(folder: Path, people: int, seed: int, *, day: int = 1) -> DeltaSummary:

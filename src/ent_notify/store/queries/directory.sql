@@ -447,7 +447,3 @@ analyze school, person, people_group, membership, guardian_link;
 -- name: join_ids
 -- How exports refer to schools.
 select join_id, uai from school where join_id is not null;
-
--- name: people_of_profile
--- External ids of the people who are there, by internal id.
-select external_id, profile from person where hidden_at is null order by id;
