@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import structlog
 import trio
 
 from ent_notify.errors import StoreError
 from ent_notify.gateway.metrics import GatewayMetrics
 from ent_notify.model.feed import FeedHint, FeedItem
+from ent_notify.observe import get_logger
 from ent_notify.ports import FeedPort
 
 _PAGE = 500
-_log = structlog.get_logger("ent_notify.gateway")
+_log = get_logger(__name__)
 
 
 class FeedPump:
@@ -115,4 +115,4 @@ class FeedPump:
 
     def _failed(self, what: str, error: StoreError) -> None:
         self._metrics.feed_errors.inc()
-        _log.warning("feed_unreadable", what=what, error=type(error).__name__)
+        _log.warning("feed_unreadable", state=what, error=error)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from dataclasses import dataclass
 
-import structlog
 import trio
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -19,6 +17,7 @@ from ent_notify.gateway.pump import FeedPump
 from ent_notify.gateway.router import Router
 from ent_notify.gateway.streams import Stream, Streams, StreamStatistics
 from ent_notify.model.feed import FeedItem
+from ent_notify.observe import get_logger
 from ent_notify.ports import Clock, FeedPort
 from ent_notify.settings import GatewaySettings
 
@@ -37,7 +36,7 @@ _DEAD_PEER_MS = 60_000
 _ACCEPT_PAUSE = 0.1
 _RESPOND_SECONDS = 30.0
 _LINGER_SECONDS = 1.0
-_log = structlog.get_logger("ent_notify.gateway")
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ class Gateway:
                 self._accept_ready(listener, nursery)
             except OSError as error:
                 # Out of descriptors or memory: those held go on; look again when some may be free.
-                _log.error("accept_failed", error=errno.errorcode.get(error.errno or 0, "unknown"))
+                _log.error("accept_failed", error=error)
                 await trio.sleep(_ACCEPT_PAUSE)
 
     def _accept_ready(self, listener: socket.socket, nursery: trio.Nursery) -> None:
@@ -240,7 +239,7 @@ class Gateway:
         except EntNotifyError as error:
             return self._problem(error)
         except Exception as error:  # noqa: BLE001 - one handler's bug is one answer of 500, not everybody's stream
-            _log.error("handler_failed", error=type(error).__name__)
+            _log.error("handler_failed", error=error)
             return self._problem(RequestRefused(500, "Internal error", "this request met a fault of ours"))
 
     def _problem(self, error: EntNotifyError) -> Response:
