@@ -65,9 +65,11 @@ class Sink:
         return sorted(self.stamps)
 
 
-def busiest(stamps: list[float], window: float) -> int:
-    """Most arrivals in any half-open window [t, t + window)."""
-    return max((bisect.bisect_left(stamps, stamp + window) - place for place, stamp in enumerate(stamps)), default=0)
+def busiest(stamps: list[float], window: float) -> tuple[int, float]:
+    """Most arrivals in any half-open window [t, t + window), and how long after the first arrival that window began."""
+    counts = ((bisect.bisect_left(stamps, stamp + window) - place, stamp) for place, stamp in enumerate(stamps))
+    most, began = max(counts, key=lambda counted: counted[0])
+    return most, began - stamps[0]
 
 
 def once(server: Server, people: int, *, per_second: float, seconds: float, workers: int) -> dict[str, Any]:
@@ -115,11 +117,17 @@ def once(server: Server, people: int, *, per_second: float, seconds: float, work
             process.wait()
     stamps = sink.close()
     span = stamps[-1] - stamps[0]
+    peaks = {window: busiest(stamps, window) for window in WINDOWS}
     return {
         "sent": len(stamps),
         "seconds": round(span, 2),
         "ratio": (len(stamps) - 1) / (per_second * span),
-        "busiest": {f"{window:g} s": busiest(stamps, window) / (per_second * window) for window in WINDOWS},
+        "busiest": {f"{window:g} s": most / (per_second * window) for window, (most, _) in peaks.items()},
+        "busiest began at": {f"{window:g} s": round(began, 2) for window, (_, began) in peaks.items()},
+        "each second": [
+            bisect.bisect_left(stamps, stamps[0] + second + 1) - bisect.bisect_left(stamps, stamps[0] + second)
+            for second in range(int(span))
+        ],
     }
 
 

@@ -46,4 +46,16 @@ REGISTRY: tuple[Benchmark, ...] = (
         short=_arguments("--people 150000 --pairs 3 --each 625"),
         full=_arguments("--people 1500000 --pairs 7"),
     ),
+    Benchmark(
+        "smtp_rate",
+        ("10",),
+        short=_arguments("--messages 5000 --pairs 3"),
+        full=_arguments("--messages 50000 --pairs 7"),
+    ),
+    Benchmark(
+        "push_rate",
+        ("11",),
+        short=_arguments("--pushes 2000 --pairs 3"),
+        full=_arguments("--pushes 20000 --pairs 7"),
+    ),
 )

@@ -6,6 +6,7 @@ prints ``done N`` (jobs handled). It ends at end of file. Node workers speak the
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -149,8 +150,9 @@ class Fleet:
         start = time.perf_counter()
         for process in self._processes:
             assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # it died: the answer that does not come says so
+                process.stdin.write("go\n")
+                process.stdin.flush()
         handled = sum(int(self._expect(process, "done").split()[1]) for process in self._processes)
         return time.perf_counter() - start, handled
 
@@ -166,13 +168,16 @@ class Fleet:
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
             assert process.stdin is not None
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
         for process in self._processes:
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
 
     @staticmethod
     def _expect(process: subprocess.Popen[str], word: str) -> str:
