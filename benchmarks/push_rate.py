@@ -56,12 +56,7 @@ async def ours(address: dict[str, Any], pushes: int, window: int, kind: str) -> 
         island = await stack.enter_async_context(open_island())
         channel: ApnsChannel | FcmChannel
         if kind == "apns":
-            channel = ApnsChannel(
-                island,
-                ApnsOptions(
-                    **{name: address[name] for name in ("topic", "team_id", "key_id", "key", "host", "port", "ca")}
-                ),
-            )
+            channel = ApnsChannel(island, ApnsOptions(**address))
         else:
             options = {name: address[name] for name in ("service_account", "base_url", "ca")}
             channel = FcmChannel(island, FcmOptions(**options))

@@ -37,8 +37,6 @@ TROUBLE = {
     "fcm": ("UNREGISTERED=0.02", "UNAVAILABLE=0.005", "reset=0.0005", "refused=0.0005", "goaway=0.0002"),
 }
 RARE = ("drop=0.0001", "silence=0.0001")
-SEND_TIMEOUT = 2.0
-LATE_WINDOW = 1.0
 WINDOW = 200
 ABREAST = 5
 MOST_OBJECTS = 2_000
@@ -80,7 +78,7 @@ class Report:
         return found
 
 
-async def soak(kind: str, sends: int) -> Report:
+async def soak(kind: str, sends: int, *, send_timeout: float = 2.0, late_window: float = 1.0) -> Report:
     """Send ``sends`` pushes through the channel ``kind`` (``apns`` or ``fcm``)."""
     report = Report(kind, sends)
     shares = [argument for share in (*TROUBLE[kind], *RARE) for argument in ("--share", share)]
@@ -91,7 +89,7 @@ async def soak(kind: str, sends: int) -> Report:
         def late(_: Outgoing, verdict: Verdict) -> None:
             report.late[verdict.reason or verdict.kind.value] += 1
 
-        channel = make_channel(kind, island, fake, late)
+        channel = make_channel(kind, island, fake, late, {"send_timeout": send_timeout, "late_window": late_window})
 
         async def phase(first: int, last: int) -> None:
             """Send pushes ``first`` to ``last``, wait for the late ones, and count what is held then."""
@@ -106,7 +104,7 @@ async def soak(kind: str, sends: int) -> Report:
             async with trio.open_nursery() as nursery:
                 for _ in range(ABREAST):
                     nursery.start_soon(worker)
-            await trio.sleep(LATE_WINDOW + 0.5)
+            await trio.sleep(late_window + 0.5)
             take_stock(report)
 
         for fifth in range(5):
@@ -120,15 +118,15 @@ async def soak(kind: str, sends: int) -> Report:
     return report
 
 
-def make_channel(kind: str, island: Any, fake: FakeProcess, late: Any) -> ApnsChannel | FcmChannel:
+def make_channel(
+    kind: str, island: Any, fake: FakeProcess, late: Any, patience: dict[str, Any]
+) -> ApnsChannel | FcmChannel:
     """A channel to ``fake``."""
     address = fake.address
-    patience: dict[str, Any] = {"send_timeout": SEND_TIMEOUT, "late_window": LATE_WINDOW}
     if kind == "apns":
-        names = ("topic", "team_id", "key_id", "key", "host", "port", "ca")
-        return ApnsChannel(island, ApnsOptions(**{name: address[name] for name in names}, **patience), late=late)
-    names = ("service_account", "base_url", "ca")
-    return FcmChannel(island, FcmOptions(**{name: address[name] for name in names}, **patience), late=late)
+        return ApnsChannel(island, ApnsOptions(**address, **patience), late=late)
+    options = {name: address[name] for name in ("service_account", "base_url", "ca")}
+    return FcmChannel(island, FcmOptions(**options, **patience), late=late)
 
 
 def outgoing(number: int) -> Outgoing:

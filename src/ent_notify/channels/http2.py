@@ -100,6 +100,8 @@ class PatientH2(h2.connection.H2Connection):
     quadratic; the streams are counted by the caller here, and one walk in 256 lets h2 forget closed ones.
     """
 
+    MAX_CLOSED_STREAMS = 2**14  # h2 remembers closed streams to judge late frames; its own 2**16 take 10 MB
+
     _opened = 0
 
     def __init__(self) -> None:
@@ -117,8 +119,12 @@ class PatientH2(h2.connection.H2Connection):
     def open_outbound_streams(self) -> int:
         self._opened += 1
         if self._opened % 256 == 0:
-            super().open_outbound_streams  # noqa: B018 - read for its side effect
+            self.forget_closed_streams()
         return 0
+
+    def forget_closed_streams(self) -> None:
+        """Let h2 drop the state of streams that are over."""
+        super().open_outbound_streams  # noqa: B018 - read for its side effect
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
         event = h2.events.ConnectionTerminated()
@@ -295,8 +301,10 @@ class Http2Streams:
         exchange.on_end()
 
     def _changed(self) -> None:
-        if self.retired and not self.exchanges and not self.closed and self.transport is not None:
-            self.transport.close()
+        if not self.exchanges and not self.closed:
+            self.conn.forget_closed_streams()
+            if self.retired and self.transport is not None:
+                self.transport.close()
         self._on_change(self)
 
     # ------------------------------------------------------------------ is anybody there?

@@ -16,7 +16,17 @@ from typing import Any, Protocol
 import orjson
 import trio
 
+from ent_notify.testing.behaviours import REFUSED_STREAM, Drop, GoAway, Reset, Silence
 from ent_notify.testing.scripting import Refuse, Step
+
+WIRE: dict[str, Step] = {
+    "reset": Reset(),
+    "refused": Reset(REFUSED_STREAM),
+    "goaway": GoAway(processed=False),
+    "drop": Drop(),
+    "silence": Silence(),
+}
+"""What a share of devices may meet besides the provider's own errors."""
 
 
 class RunnableFake(Protocol):
@@ -98,8 +108,9 @@ def run_as_process(module: str, open_fake: Callable[..., AbstractAsyncContextMan
         "--share",
         action="append",
         default=[],
-        metavar="REASON=FRACTION",
-        help="let a fixed share of devices meet that error, for example Unregistered=0.01",
+        metavar="WORD=FRACTION",
+        help="let a fixed share of devices meet that error (Unregistered=0.01), or what the wire does to them: "
+        + ", ".join(WIRE),
     )
     options = parser.parse_args()
     trio.run(_serve, open_fake, options)
@@ -110,8 +121,8 @@ async def _serve(
 ) -> None:
     async with open_fake(host=options.host, port=options.port, keep=options.keep) as fake:
         for share in options.share:
-            reason, _, fraction = share.partition("=")
-            fake.share(float(fraction), Refuse(reason))
+            word, _, fraction = share.partition("=")
+            fake.share(float(fraction), WIRE.get(word) or Refuse(word))
         _say(fake.describe())
         stdin = trio.lowlevel.FdStream(sys.stdin.fileno())
         async for asked in stdin:
