@@ -113,6 +113,6 @@ class FeedPump:
             if len(items) < _PAGE:
                 return
 
-    def _failed(self, what: str, error: StoreError) -> None:
+    def _failed(self, source: str, error: StoreError) -> None:
         self._metrics.feed_errors.inc()
-        _log.warning("feed_unreadable", state=what, error=error)
+        _log.warning("feed_unreadable", source=source, error=error)
