@@ -6,7 +6,8 @@ Each message says what was wrong, with which value, and what to do about it::
     ├── SettingsError          a setting is unknown, missing or wrong
     ├── PublishError           an event was refused, and nothing was written
     │   ├── MalformedEvent     its shape is wrong
-    │   └── UnknownAudience    it names a group, school or person that is not in the directory
+    │   ├── UnknownAudience    it names a group, school or person that is not in the directory
+    │   └── SenderLimited      its sender publishes more than is allowed
     ├── DirectoryError         a directory import or sync could not go on
     │   ├── SourceError        the export itself cannot be read
     │   └── TooManyRemovals    it would remove more people than the set share: nothing was changed
@@ -44,6 +45,10 @@ class MalformedEvent(PublishError):
 
 class UnknownAudience(PublishError):
     """The audience names a group, school or person that the directory does not hold."""
+
+
+class SenderLimited(PublishError):
+    """The event's sender publishes more than is allowed; the message says when the next one is."""
 
 
 class DirectoryError(EntNotifyError):

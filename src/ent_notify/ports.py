@@ -126,8 +126,14 @@ class FanoutStore(Protocol):
         """Every lane."""
         ...
 
-    async def pause_lane(self, lane: int, until: datetime, reason: str) -> None:
-        """Let nothing be claimed from a lane before ``until``."""
+    async def note_lane(
+        self, lane: int, healthy: bool, reason: str | None, now: datetime, rest: timedelta | None
+    ) -> None:
+        """A good or a bad window, for the lane's breaker; ``rest`` is what the provider asked for."""
+        ...
+
+    async def restore(self, lane: Lane, since: datetime) -> None:
+        """Take back the drops that a lane's answers have caused since then."""
         ...
 
     async def claim(
@@ -144,7 +150,17 @@ class FanoutStore(Protocol):
         """What is rendered once for a campaign."""
         ...
 
-    async def load(self, claim: Claim, channel: str, first: int, last: int, now: datetime) -> list[Target]:
+    async def load(
+        self,
+        claim: Claim,
+        channel: str,
+        first: int,
+        last: int,
+        now: datetime,
+        *,
+        day_start: datetime,
+        daily_cap: int,
+    ) -> list[Target]:
         """The targets of positions [first, last) of a chunk (of a retry: the next due), each looked at anew."""
         ...
 

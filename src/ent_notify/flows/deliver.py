@@ -10,17 +10,18 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 import trio
 
 from ent_notify.errors import ChannelDown
+from ent_notify.flows.lane_care import LaneCare
 from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
 from ent_notify.model.fanout import (
     CampaignContent,
     Claim,
-    DroppedTarget,
     Lane,
     NothingToClaim,
     OutcomeRow,
@@ -28,17 +29,23 @@ from ent_notify.model.fanout import (
     Target,
 )
 from ent_notify.policy.rate import Pace, Slot
-from ent_notify.policy.retry import DEFAULT_BOUNDS, OutcomeState, RetryBounds, backoff, settle
+from ent_notify.policy.retry import DEFAULT_BOUNDS, OutcomeState, RetryBounds, settle
 from ent_notify.ports import Clock, FanoutObserver, FanoutStore
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryBounds:
-    """Bounds of delivering. ``window`` is the published bound of repeats after a crash, per chunk held."""
+    """Bounds of delivering. ``window`` is the published bound of repeats after a crash, per chunk held.
+
+    ``daily_cap``: pushes that one person gets between two midnights of ``zone``; what is beyond waits in the inbox for
+    the digest. Urgent ones are not counted against it.
+    """
 
     window: int = 200
     lease: timedelta = timedelta(seconds=60)
     horizon: timedelta = timedelta(seconds=5)
+    daily_cap: int = 1_000
+    zone: str = "Europe/Paris"
     retry: RetryBounds = DEFAULT_BOUNDS
 
 
@@ -73,6 +80,7 @@ class Deliverer:
     randomness: Callable[[], float]
     bounds: DeliveryBounds
     observer: FanoutObserver
+    care: LaneCare
 
     async def deliver(self, claim: Claim, slot: Slot) -> bool:
         """Deliver a chunk to its end; False when the lease was lost or the channel is down."""
@@ -83,7 +91,7 @@ class Deliverer:
         while claim.is_retry or cursor < claim.size:
             width = self._window(pace)
             last = cursor + width if claim.is_retry else min(cursor + width, claim.size)
-            targets = await self.store.load(claim, self.lane.channel, cursor, last, self.clock.now())
+            targets = await self._load(claim, cursor, last)
             if not targets:  # a retry whose deliveries were all settled otherwise
                 await self.store.settle(claim, Settlement(cursor, release=True), self.clock.now(), self.bounds.lease)
                 break
@@ -99,6 +107,7 @@ class Deliverer:
             if down is not None:
                 await self._stand_back(claim, cursor, down)
                 return False
+            verdicts = await self.care.review(verdicts, self.clock.now())
             self.observer.verdicts(self.lane.channel, self.lane.provider, verdicts)
             self.observer.send_took(self.lane.channel, self.lane.provider, (self.clock.now() - began).total_seconds())
             if not claim.is_retry:
@@ -109,13 +118,20 @@ class Deliverer:
             if not await self.store.settle(claim, settlement, now, self.bounds.lease):
                 self.observer.lease_lost(self.lane.channel, self.lane.provider)
                 return False
-            await self._react(sendable, verdicts, now)
+            await self.care.react(sendable, verdicts, now)
             if is_last:
                 break
         else:
             await self.store.settle(claim, Settlement(cursor, release=True), self.clock.now(), self.bounds.lease)
         self.observer.settled(self.lane.channel, self.lane.provider)
         return True
+
+    async def _load(self, claim: Claim, first: int, last: int) -> list[Target]:
+        now = self.clock.now()
+        midnight = now.astimezone(ZoneInfo(self.bounds.zone)).replace(hour=0, minute=0, second=0, microsecond=0)
+        return await self.store.load(
+            claim, self.lane.channel, first, last, now, day_start=midnight, daily_cap=self.bounds.daily_cap
+        )
 
     @asynccontextmanager
     async def _heartbeat(self, claim: Claim, cursor: int) -> AsyncIterator[None]:
@@ -228,34 +244,11 @@ class Deliverer:
                 )
         return Settlement(cursor, accepted, tuple(retried_ok), tuple(outcomes), release)
 
-    async def _react(self, sendable: Sequence[Target], verdicts: Sequence[Verdict], now: datetime) -> None:
-        """What verdicts mean beyond their own delivery: targets to drop, a lane to pause."""
-        dropped = [
-            DroppedTarget(t.target, t.address or "", v.reason)
-            for t, v in zip(sendable, verdicts, strict=True)
-            if v.kind is VerdictKind.DROP_TARGET or v.quarantine
-        ]
-        if dropped:
-            await self.store.drop(self.lane.channel, dropped, now)
-        pauses = [v for v in verdicts if v.kind is VerdictKind.PAUSE_CHANNEL]
-        if pauses:
-            longest = max((v.retry_after for v in pauses if v.retry_after is not None), default=60.0)
-            await self._pause(now + timedelta(seconds=longest), pauses[0].reason)
-
     async def _stand_back(self, claim: Claim, cursor: int, down: ChannelDown) -> None:
         """Nothing was sent: give the chunk back as it is, and let the lane rest."""
         now = self.clock.now()
-        rest = (
-            down.retry_after
-            if down.retry_after is not None
-            else backoff(1, self.randomness(), self.bounds.retry).total_seconds()
-        )
-        await self._pause(now + timedelta(seconds=rest), down.reason)
+        await self.care.rest(down.reason, now, down.retry_after)
         await self.store.settle(claim, Settlement(cursor=cursor, release=True), now, self.bounds.lease)
-
-    async def _pause(self, until: datetime, reason: str) -> None:
-        self.observer.channel_paused(self.lane.channel, self.lane.provider, reason)
-        await self.store.pause_lane(self.lane.id, until, reason)
 
 
 Outboxes = Mapping[str, Outbox]

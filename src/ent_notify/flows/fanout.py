@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import trio
 
 from ent_notify.flows.deliver import Deliverer, DeliveryBounds, Outboxes
+from ent_notify.flows.lane_care import LaneCare
 from ent_notify.model.fanout import Lane, NothingToClaim
 from ent_notify.policy.pause import FRENCH_ZONES, PauseHours, held_until
 from ent_notify.ports import Clock, FanoutObserver, FanoutStore, Unobserved
@@ -40,6 +41,7 @@ class Worker:
     observer: FanoutObserver = field(default_factory=Unobserved)
     draining: bool = False
     claimed: int = 0
+    _care: dict[int, LaneCare] = field(default_factory=dict)
 
     def drain(self) -> None:
         """Claim nothing more; chunks under way are finished."""
@@ -100,9 +102,9 @@ class Worker:
                 return
 
     async def _serve(self, lane: Lane, until_idle: bool = False) -> None:
-        deliverer = Deliverer(
-            self.store, lane, self.outboxes[lane.name], self.clock, self.randomness, self.bounds, self.observer
-        )
+        care = self._care.setdefault(lane.id, LaneCare(self.store, lane, self.observer))
+        outbox = self.outboxes[lane.name]
+        deliverer = Deliverer(self.store, lane, outbox, self.clock, self.randomness, self.bounds, self.observer, care)
         while not self.draining:
             now = self.clock.now()
             answer = await self.store.claim(lane.id, self.name, now, self.bounds.lease, self.bounds.horizon)

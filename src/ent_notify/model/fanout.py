@@ -31,6 +31,7 @@ class Lane:
     tat: datetime
     paused_until: datetime
     pause_reason: str | None
+    failures: int
     has_ready: bool
 
 

@@ -11,7 +11,7 @@ from ent_notify.errors import NotFound
 from ent_notify.model.delivery import Ledger
 from ent_notify.model.fanout import ChannelLedger
 from ent_notify.model.inbox import DeliveryExplained, Explanation
-from ent_notify.store.database import Database
+from ent_notify.store.database import Database, Record
 
 _STATES = {1: "retry", 2: "suppressed", 3: "failed"}
 
@@ -29,7 +29,7 @@ class PostgresExplaining:
         rows = await self._db.fetch("explaining.ledgers", campaign_id=campaign, most=most, now=now)
         if campaign is not None and not rows:
             raise NotFound(f"there is no campaign {campaign}; a campaign appears once its event is relayed")
-        by_campaign: dict[int, list[Mapping[str, Any]]] = {}
+        by_campaign: dict[int, list[Record]] = {}
         for row in rows:
             by_campaign.setdefault(row["id"], []).append(row)
         return [_account(group) for group in by_campaign.values()]
@@ -71,7 +71,7 @@ class PostgresExplaining:
         ]
 
 
-def _account(rows: list[Mapping[str, Any]]) -> tuple[Ledger, tuple[ChannelLedger, ...]]:
+def _account(rows: list[Record]) -> tuple[Ledger, tuple[ChannelLedger, ...]]:
     channels = tuple(
         ChannelLedger(
             channel=row["channel"],
@@ -104,7 +104,7 @@ def _account(rows: list[Mapping[str, Any]]) -> tuple[Ledger, tuple[ChannelLedger
     return ledger, channels
 
 
-def _web(subject: Mapping[str, Any]) -> DeliveryExplained:
+def _web(subject: Record) -> DeliveryExplained:
     if subject["feed_seq"] is None:
         return DeliveryExplained("web", "", "pending", "not_relayed")
     if not subject["addressed"]:
@@ -112,7 +112,7 @@ def _web(subject: Mapping[str, Any]) -> DeliveryExplained:
     return DeliveryExplained("web", "", "accepted", "read" if subject["is_read"] else None, at=subject["planned_at"])
 
 
-def _delivery(row: Mapping[str, Any], now: datetime) -> DeliveryExplained:
+def _delivery(row: Record, now: datetime) -> DeliveryExplained:
     channel, provider = row["channel"], row["provider"]
     if row["state"] is not None:
         return DeliveryExplained(
@@ -125,7 +125,7 @@ def _delivery(row: Mapping[str, Any], now: datetime) -> DeliveryExplained:
     return DeliveryExplained(channel, provider, "pending")
 
 
-def _why_not(subject: Mapping[str, Any], channel: str) -> str:
+def _why_not(subject: Record, channel: str) -> str:
     if subject["planned_at"] is None:
         return "not_planned_yet"
     if subject["hidden_at"] is not None:

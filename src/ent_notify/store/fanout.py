@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ent_notify.errors import NotFound
 from ent_notify.model.delivery import Urgency
@@ -79,9 +80,37 @@ class PostgresFanout:
         """Make sure that a push lane exists, and set its rate."""
         await self._db.execute("fanout.open_lane", provider=provider, app=app, per_second=per_second)
 
-    async def pause_lane(self, lane: int, until: datetime, reason: str) -> None:
+    async def open_mail_groups(self, groups: Mapping[str, tuple[Sequence[str], float | None]]) -> None:
+        """Say which mail domains are limited together: group name to (domains, sends a second)."""
+        async with self._db.transaction() as tx:
+            domains: list[str] = []
+            lanes: list[int] = []
+            for name, (members, per_second) in groups.items():
+                lane = await tx.fetchval("fanout.open_mail_lane", name=name, per_second=per_second)
+                domains += [domain.lower() for domain in members]
+                lanes += [lane] * len(members)
+            if await tx.fetchval("fanout.set_mail_domains", domains=domains, lanes=lanes):
+                await tx.execute("fanout.align_mail_lanes")
+
+    async def limit_senders(self, per_hour: float | None, burst: int) -> None:
+        """Set how much one sender may publish; None: as much as they like."""
+        if per_hour is None:
+            await self._db.execute("fanout.unlimit_senders")
+        else:
+            await self._db.execute("fanout.limit_senders", per_hour=per_hour, burst=burst)
+
+    async def note_lane(
+        self, lane: int, healthy: bool, reason: str | None, now: datetime, rest: timedelta | None
+    ) -> None:
         """See FanoutStore."""
-        await self._db.execute("fanout.pause_lane", lane_id=lane, until=until, reason=reason)
+        await self._db.execute("fanout.note_lane", lane_id=lane, healthy=healthy, reason=reason, now=now, rest=rest)
+
+    async def restore(self, lane: Lane, since: datetime) -> None:
+        """See FanoutStore."""
+        if lane.channel == "email":
+            await self._db.execute("fanout.restore_addresses", since=since)
+        else:
+            await self._db.execute("fanout.restore_devices", provider=lane.provider, app=lane.app, since=since)
 
     async def claim(
         self, lane: int, worker: str, now: datetime, lease: timedelta, horizon: timedelta
@@ -126,16 +155,29 @@ class PostgresFanout:
             expires_at=row["expires_at"],
         )
 
-    async def load(self, claim: Claim, channel: str, first: int, last: int, now: datetime) -> list[Target]:
-        """See FanoutStore."""
-        rows = await self._db.fetch(
-            "fanout.load_mail" if channel == "email" else "fanout.load_push",
-            chunk_id=claim.chunk,
-            is_retry=claim.is_retry,
-            first=first,
-            last=last,
-            now=now,
-        )
+    async def load(
+        self,
+        claim: Claim,
+        channel: str,
+        first: int,
+        last: int,
+        now: datetime,
+        *,
+        day_start: datetime,
+        daily_cap: int,
+    ) -> list[Target]:
+        """See FanoutStore. The daily cap is one of pushes; mails have none."""
+        window: dict[str, Any] = {
+            "chunk_id": claim.chunk,
+            "is_retry": claim.is_retry,
+            "first": first,
+            "last": last,
+            "now": now,
+        }
+        if channel == "email":
+            rows = await self._db.fetch("fanout.load_mail", **window)
+        else:
+            rows = await self._db.fetch("fanout.load_push", **window, day_start=day_start, daily_cap=daily_cap)
         return [
             Target(
                 target=row["target"],

@@ -16,6 +16,7 @@ from ent_notify.errors import (
     MalformedEvent,
     NotAllowed,
     NotFound,
+    SenderLimited,
     StoreBusy,
     StoreError,
     StoreUnreachable,
@@ -27,6 +28,7 @@ OUR_REFUSALS: dict[str, type[EntNotifyError]] = {
     "EN002": MalformedEvent,
     "EN003": NotFound,
     "EN004": NotAllowed,
+    "EN005": SenderLimited,
 }
 """SQLSTATE of ``raise exception ... using errcode`` in our functions, and the error it becomes."""
 

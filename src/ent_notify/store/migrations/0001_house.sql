@@ -28,6 +28,7 @@ create table person (
     email       text,
     email_dropped_at timestamptz,                  -- a bounce said so; a new address clears it
     email_drop_reason text,
+    mail_lane   smallint,                          -- the lane of the address's domain group; null: the common one
     hidden_at   timestamptz,                       -- has left; purged later by retention
     created_at  timestamptz not null
 );
@@ -109,6 +110,7 @@ create table notification (
     feed_seq        bigint unique                  -- given after commit by the relay: gapless and final
 );
 create index notification_unrelayed on notification (id) where feed_seq is null;
+create index notification_published on notification (published_at) include (feed_seq);
 
 create table feed (
     only_row    boolean primary key default true check (only_row),
@@ -133,7 +135,7 @@ create index audience_reader on audience (scope, ref, feed_seq desc) include (no
 
 create table lane (
     id          smallint generated always as identity primary key,
-    name        text not null unique,              -- web | email | push:apns:APP | push:fcm:APP
+    name        text not null unique,              -- web | email | email:GROUP | push:apns:APP | push:fcm:APP
     channel     text not null,
     provider    text not null default '',
     app         text not null default '',
@@ -141,9 +143,27 @@ create table lane (
     tat         timestamptz not null default '-infinity',   -- GCRA: theoretical arrival time of the next send
     turn        bigint not null default 0,         -- turn of the chunk claimed last: new campaigns start there
     paused_until timestamptz not null default '-infinity',
-    pause_reason text
+    pause_reason text,
+    failures    smallint not null default 0        -- bad windows in a row: the breaker; above 0 one chunk at a time probes
 );
 insert into lane (name, channel) values ('web', 'web'), ('email', 'email');
+
+-- Mail domains that are limited together (an MX group), each with its lane.
+create table mail_domain (
+    domain      text primary key,
+    lane_id     smallint not null references lane
+);
+
+-- Who may publish how much: GCRA with a burst, one row a sender.
+create table sender_limit (
+    only_row    boolean primary key default true check (only_row),
+    per_hour    double precision not null,
+    burst       int not null
+);
+create table sender (
+    name        text primary key,
+    tat         timestamptz not null
+);
 
 create table campaign (
     notification_id bigint primary key references notification on delete cascade,
@@ -176,6 +196,7 @@ create table chunk (
 );
 create index chunk_ready on chunk (lane_id, urgency, turn) where state = 0;
 create index chunk_due on chunk (due_at) where state in (1, 2);
+create index chunk_leased on chunk (lane_id) where state = 2;
 
 -- What is not plain success, and only that.
 create table outcome (

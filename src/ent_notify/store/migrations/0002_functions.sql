@@ -1,5 +1,5 @@
 -- Publishing, the relay, planning, claiming: the statements that must be one transaction wherever they are called from.
--- Errors for hosts: EN001 unknown audience, EN002 malformed event.
+-- Errors for hosts: EN001 unknown audience, EN002 malformed event, EN005 too much from one sender.
 
 set local search_path = ent_notify;
 
@@ -131,6 +131,31 @@ end $$;
 
 -- ---------------------------------------------------------------- publish
 
+-- Counts one event against its sender's limit; EN005 when the sender is over it.
+create function take_from_sender(who text, at timestamptz) returns void
+language plpgsql volatile set search_path = ent_notify, pg_temp as $$
+declare
+    allowed sender_limit;
+    step interval;
+    new_tat timestamptz;
+begin
+    if who is null or char_length(who) not between 1 and 200 then
+        raise exception '"sender" is a text of 1 to 200 characters' using errcode = 'EN002';
+    end if;
+    select * into allowed from sender_limit;
+    if not found then
+        return;
+    end if;
+    step := make_interval(secs => 3600 / allowed.per_hour);
+    insert into sender (name, tat) values (who, at + step)
+    on conflict (name) do update set tat = greatest(sender.tat, at) + step
+    returning tat into new_tat;
+    if new_tat - at > step * allowed.burst then
+        raise exception 'sender "%" publishes too much: at most % at once and % an hour; the next one is allowed at %',
+            who, allowed.burst, allowed.per_hour, new_tat - step * allowed.burst using errcode = 'EN005';
+    end if;
+end $$;
+
 create function publish(event jsonb, at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile set search_path = ent_notify, pg_temp as $$
 declare
@@ -149,9 +174,9 @@ begin
             using errcode = 'EN002';
     end if;
     select k into name from jsonb_object_keys(event) k
-    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency') limit 1;
+    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency', 'sender') limit 1;
     if name is not null then
-        raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency', name using errcode = 'EN002';
+        raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency, sender', name using errcode = 'EN002';
     end if;
     if jsonb_typeof(event->'key') is distinct from 'string' or char_length(event->>'key') not between 1 and 200 then
         raise exception '"key" (the idempotency key) is a text of 1 to 200 characters, not %', coalesce(left(event->>'key', 40), 'null')
@@ -221,6 +246,9 @@ begin
     on conflict (idempotency_key) do nothing
     returning id into new_id;
     if new_id is not null then
+        if event ? 'sender' then
+            perform take_from_sender(event->>'sender', at);
+        end if;
         return jsonb_build_object('notification', new_id, 'created', true);
     end if;
     select id into new_id from notification where idempotency_key = event->>'key';
@@ -383,6 +411,18 @@ $$;
 
 -- ---------------------------------------------------------------- lanes
 
+-- A mail address belongs to the lane of its domain's group, kept beside it so that planning need not look.
+create function set_mail_lane() returns trigger
+language plpgsql set search_path = ent_notify, pg_temp as $$
+begin
+    new.mail_lane := (select d.lane_id from mail_domain d where d.domain = lower(split_part(new.email, '@', 2)));
+    return new;
+end $$;
+create trigger person_mail_lane_insert before insert on person
+for each row when (new.email is not null) execute function set_mail_lane();
+create trigger person_mail_lane_update before update of email on person
+for each row when (new.email is distinct from old.email) execute function set_mail_lane();
+
 -- A device's provider and app have a lane from the moment that the first such device is registered.
 create function open_lanes() returns trigger
 language plpgsql set search_path = ent_notify, pg_temp as $$
@@ -397,6 +437,33 @@ referencing new table as registered for each statement execute function open_lan
 
 -- ---------------------------------------------------------------- claiming
 
+-- Share of the limit that is used near a full quarter of an hour, when everybody else sends too: the same as
+-- ent_notify.policy.rate.quarter_ramp, which says why.
+create function quarter_ramp(at timestamptz) returns double precision
+language sql immutable strict as $$
+    select case when s < 60 or s >= 840 then 0.5 when s < 120 then 0.5 + (s - 60) / 120 else 1 end
+    from (select (extract(epoch from at)::numeric % 900)::double precision as s) t
+$$;
+
+-- A lane's breaker. A bad window opens it for longer each time (5 s doubling to 10 min, or as long as the provider
+-- asked); a good one closes it. Reports of one outage by several workers count once.
+create function note_lane(lane_noted smallint, healthy boolean, why text, at timestamptz, rest interval) returns void
+language plpgsql volatile set search_path = ent_notify, pg_temp as $$
+begin
+    if healthy then
+        update lane set failures = 0, pause_reason = null
+        where id = lane_noted and failures > 0 and paused_until <= at;
+    else
+        update lane set
+            failures = least(failures + case when paused_until > at then 0 else 1 end, 30),
+            paused_until = greatest(paused_until, at + coalesce(rest,
+                case when paused_until > at then interval '0'
+                     else least(interval '5 seconds' * (1 << least(failures, 10)::int), interval '10 minutes') end)),
+            pause_reason = why
+        where id = lane_noted;
+    end if;
+end $$;
+
 -- Takes sends from a lane's GCRA bucket: up to `wanted`, and no more than fit into `slot`. The answer is a slot
 -- [starts_at, starts_at + slot_sends / per_second): whoever holds it sends within it, or reserves again. starts_at is
 -- null when the lane is paused or its slot is further away than `horizon`; `wait_until` then says when to ask again.
@@ -410,6 +477,9 @@ declare
 begin
     select * into l from lane where id = lane_wanted for update;
     per_second := l.per_second * 0.99;   -- ent_notify.policy.rate.HEADROOM says why
+    if l.provider = 'fcm' then
+        per_second := per_second * quarter_ramp(at);
+    end if;
     if l.paused_until > at then
         wait_until := l.paused_until;
     elsif l.per_second is null then
@@ -436,6 +506,11 @@ declare
     sends int;
     taken record;
 begin
+    if exists (select from lane where lane.id = lane_wanted and failures > 0)
+       and exists (select from chunk where lane_id = lane_wanted and state = 2 and due_at > at) then
+        wait_until := at + interval '1 second';   -- half open: somebody else's chunk is the probe
+        return;
+    end if;
     select * into c from chunk where lane_id = lane_wanted and state = 0
     order by chunk.urgency, turn limit 1 for update skip locked;
     if not found then

@@ -29,7 +29,7 @@ pause as (
     select * from unnest(:zones::text[], :holds::timestamptz[]) as z (timezone, held_until)
 ),
 people as materialized (
-    select d.id as campaign_id, a.person_id, p.email, p.email_dropped_at,
+    select d.id as campaign_id, a.person_id, p.email, p.email_dropped_at, p.mail_lane,
            case when d.width is null then -1 else a.person_id / d.width end as bucket,
            case when d.urgency = 0 then '-infinity' else coalesce(z.held_until, :default_hold::timestamptz) end as held_until
     from due d
@@ -50,14 +50,14 @@ piece as materialized (
         group by e.campaign_id, l.id
     ) w
     union all
-    select m.campaign_id, l.id, m.bucket, m.held_until, cardinality(m.targets), m.targets
+    select m.campaign_id, coalesce(m.mail_lane, l.id), m.bucket, m.held_until, cardinality(m.targets), m.targets
     from (
-        select e.campaign_id, e.bucket, e.held_until, array_agg(e.person_id order by e.person_id) as targets
+        select e.campaign_id, e.mail_lane, e.bucket, e.held_until, array_agg(e.person_id order by e.person_id) as targets
         from people e
         join due d on d.id = e.campaign_id and 'email' = any (d.channels)
         where e.email is not null and e.email_dropped_at is null
           and not exists (select from optout o where o.person_id = e.person_id and o.category = d.category and o.channel = 'email')
-        group by e.campaign_id, e.bucket, e.held_until
+        group by e.campaign_id, e.mail_lane, e.bucket, e.held_until
     ) m
     join lane l on l.name = 'email'
     union all
@@ -107,7 +107,7 @@ select min(due_at) from chunk where state in (1, 2);
 
 -- name: lanes
 -- Every lane with its rate, its pause and whether it has ready chunks.
-select l.id, l.name, l.channel, l.provider, l.app, l.per_second, l.tat, l.paused_until, l.pause_reason,
+select l.id, l.name, l.channel, l.provider, l.app, l.per_second, l.tat, l.paused_until, l.pause_reason, l.failures,
        exists (select from chunk c where c.lane_id = l.id and c.state = 0) as has_ready
 from lane l
 order by l.name;
@@ -123,9 +123,45 @@ values ('push:' || :provider::text || ':' || :app::text, 'push', :provider, :app
 on conflict (name) do update set per_second = excluded.per_second
 where lane.per_second is distinct from excluded.per_second;
 
--- name: pause_lane!
--- Let nothing be claimed from a lane before an instant; the later of two pauses holds.
-update lane set paused_until = :until, pause_reason = :reason where id = :lane_id and paused_until < :until;
+-- name: note_lane!
+-- A good or a bad window of a lane, for its breaker.
+select note_lane(:lane_id::smallint, :healthy, :reason, :now, :rest);
+
+-- name: open_mail_lane$
+-- Make sure that a domain group has its lane, and set its rate; answers the lane.
+insert into lane (name, channel, app, per_second) values ('email:' || :name::text, 'email', :name, :per_second)
+on conflict (name) do update set per_second = excluded.per_second
+returning id;
+
+-- name: set_mail_domains$
+-- Say which domains belong to which lane; those not named go back to the common lane. Answers whether anything changed.
+with wanted as (
+    select * from unnest(:domains::text[], :lanes::smallint[]) w (domain, lane_id)
+),
+removed as (
+    delete from mail_domain d where not exists (select from wanted w where w.domain = d.domain) returning 1
+),
+stored as (
+    insert into mail_domain (domain, lane_id) select domain, lane_id from wanted
+    on conflict (domain) do update set lane_id = excluded.lane_id where mail_domain.lane_id <> excluded.lane_id
+    returning 1
+)
+select exists (select from removed) or exists (select from stored);
+
+-- name: align_mail_lanes!
+-- Bring people's lanes in line with the table of domains.
+update person p set mail_lane = d.lane_id
+from person q left join mail_domain d on d.domain = lower(split_part(q.email, '@', 2))
+where q.id = p.id and p.email is not null and p.mail_lane is distinct from d.lane_id;
+
+-- name: limit_senders!
+-- Set how much one sender may publish.
+insert into sender_limit (per_hour, burst) values (:per_hour, :burst)
+on conflict (only_row) do update set per_hour = excluded.per_hour, burst = excluded.burst;
+
+-- name: unlimit_senders!
+-- Let senders publish as much as they like.
+delete from sender_limit;
 
 -- name: claim^
 -- Lease the next chunk of a lane together with its rate slot.
@@ -179,7 +215,9 @@ order by t.place;
 -- name: load_push
 -- The next window of a push chunk, each device with the reason why not to send, if there is one.
 with c as (
-    select ch.id, ch.campaign_id, ch.targets, n.category, n.expires_at, n.feed_seq
+    select ch.id, ch.campaign_id, ch.targets, n.category, n.expires_at, n.feed_seq, n.urgency,
+           -- places of the feed given since the day began: nobody can have had more
+           n.feed_seq - (select min(m.feed_seq) from notification m where m.published_at >= :day_start) as today
     from chunk ch join notification n on n.id = ch.campaign_id where ch.id = :chunk_id
 ),
 t as (
@@ -206,6 +244,19 @@ select t.target, coalesce(v.person_id, 0) as person_id, t.attempt, v.token as ad
             when a.person_id is null then 'no_longer_addressed'
             when f.enabled is false then 'opted_out'
             when r.watermark >= c.feed_seq or c.feed_seq = any (r.above) then 'read'
+            when c.urgency > 0 and c.today > :daily_cap and (
+                select count(*) from (
+                    select distinct x.feed_seq
+                    from reader_keys(v.person_id, :now) k
+                    cross join lateral (
+                        select b.feed_seq from audience b
+                        where b.scope = k.scope and b.ref = k.ref and not b.excluded
+                          and b.feed_seq >= c.feed_seq - c.today and b.feed_seq < c.feed_seq
+                        order by b.feed_seq limit :daily_cap
+                    ) x
+                    limit :daily_cap
+                ) y
+            ) >= :daily_cap then 'daily_cap'
        end as withheld
 from t cross join c
 left join v on v.id = t.target
@@ -226,6 +277,19 @@ select settle_window(:chunk_id, :fence, :cursor, :accepted, :retried_ok::int[], 
 update device set dropped_at = :now, drop_reason = d.reason
 from unnest(:devices::int[], :reasons::text[]) d (id, reason)
 where device.id = d.id and device.dropped_at is null;
+
+-- name: restore_devices!
+-- Take back drops that nobody should have believed, where the token has not been bound anew since.
+update device set dropped_at = null, drop_reason = null
+where dropped_at >= :since and provider = :provider and app = :app and drop_reason like :provider::text || '.%'
+  and not exists (
+      select from device n where n.provider = device.provider and n.token = device.token and n.dropped_at is null
+  );
+
+-- name: restore_addresses!
+-- Take back addresses that were dropped on answers that nobody should have believed.
+update person set email_dropped_at = null, email_drop_reason = null
+where email_dropped_at >= :since and email_drop_reason like 'smtp.%';
 
 -- name: drop_addresses!
 -- Take mail addresses out of use, with the reason; a new address clears it.
