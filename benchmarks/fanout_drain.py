@@ -45,7 +45,7 @@ class House:
 
     def connect(self) -> psycopg.Connection[Any]:
         """A connection in the product's schema."""
-        return psycopg.connect(self.dsn, autocommit=True, options="-c search_path=ent_notify")
+        return psycopg.connect(self.dsn, autocommit=True, options=house.SESSION)
 
     def drain(self, way: str) -> float:
         """Deliveries a second by ``way`` (see benchmarks.drain_worker); keeps the WAL of each from publish on."""
@@ -82,7 +82,7 @@ class House:
             connection.execute("checkpoint")
             zones, ends, default = house.holds(house.TUESDAY_AT_TEN)
             before = wal_position(connection)
-            parameters = {"campaign": campaign, "now": house.TUESDAY_AT_TEN, "zones": zones}
+            parameters = {"campaign": campaign, "zones": zones}
             written = connection.execute(
                 self.rows["plan_rows"],
                 parameters | {"holds": [house.instant(end) for end in ends], "default_hold": house.instant(default)},

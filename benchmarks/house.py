@@ -28,6 +28,9 @@ SHIFT = timedelta(
 )
 """From the machine's time to the benchmark's, the same in every process of a run: worker processes inherit it."""
 
+SESSION = "-c search_path=ent_notify -c work_mem=256MB"
+"""How the yardsticks connect: in the product's schema, with memory enough that none of their joins spills."""
+
 T = TypeVar("T")
 _keys = itertools.count(1)
 

@@ -84,7 +84,7 @@ def once(server: Server, people: int, *, per_second: float, seconds: float, work
         return lane.id
 
     lane = house.run(dsn, prepare)
-    with psycopg.connect(dsn, autocommit=True, options="-c search_path=ent_notify") as connection:
+    with psycopg.connect(dsn, autocommit=True, options=house.SESSION) as connection:
         row = connection.execute("select sum(size) from chunk where lane_id = %s", [lane]).fetchone()
         ready = int(row[0]) if row else 0
     if ready < per_second * seconds * 1.05:
