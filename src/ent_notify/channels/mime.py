@@ -31,13 +31,14 @@ LINE_LENGTH = 76
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ADDRESS = re.compile(rf"(?=.{{3,254}}\Z)(?=[^@]{{1,64}}@)(?!.*=\?){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _NO_UTF8_ATOM = r"\x00- \x7f-\xa0\"(),:;<>@\[\\\]\u2028\u2029\ud800-\udfff"
-_UTF8_ADDRESS = re.compile(rf"(?!.*=\?)[^{_NO_UTF8_ATOM}]{{1,64}}@[^{_NO_UTF8_ATOM}!-,/=?^_`{{-~]{{1,189}}")
+_UTF8_ADDRESS = re.compile(rf"[^{_NO_UTF8_ATOM}]{{1,64}}@[^{_NO_UTF8_ATOM}!-,/=?^_`{{-~]{{1,189}}")
 _DEDUP_ID = re.compile(r"[0-9A-Za-z]+(?:[._-][0-9A-Za-z]+)*")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
 _URL = re.compile(r"(?=.{1,900}\Z)https?://[!#-;=?-\[\]_a-z~]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_MARKUP = re.compile("[&<>\"']")
 _ENCODED_WORD = re.compile(r"=(?=\?[^?]*\?[bBqQ]\?)")
 _NEW_FIELD = re.compile(r"\n(?![ \t]|\Z)")
 
@@ -91,7 +92,7 @@ class Sender:
 
     def __post_init__(self) -> None:
         for address in (self.address, self.envelope, f"x@{self.message_domain}"):
-            if not _ADDRESS.fullmatch(address):
+            if not (address.isascii() and is_address(address)):
                 raise SettingsError(
                     f"{address!r} cannot be a mail's sender; give a plain address such as info@bureau.example"
                 )
@@ -117,13 +118,14 @@ class DateLine:
     line: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "line", f"Date: {format_datetime(self.date)}\r\n".encode())
+        object.__setattr__(self, "line", f"Date: {format_datetime(self.date)}".encode())
 
 
 def is_address(address: str) -> bool:
     """Whether ``address`` can be written to: a dot-atom and a host name (RFC 5321), or their internationalised kin
     (RFC 6531). Quoted local parts and address literals are not taken."""
-    return (_ADDRESS if address.isascii() else _UTF8_ADDRESS).fullmatch(address) is not None
+    pattern = _ADDRESS if address.isascii() else _UTF8_ADDRESS
+    return pattern.fullmatch(address) is not None and _fits(address)
 
 
 def compose(content: MailContent, language: str, sender: Sender, outgoing: Outgoing, date: datetime) -> EmailMessage:
@@ -134,7 +136,7 @@ def compose(content: MailContent, language: str, sender: Sender, outgoing: Outgo
     if not is_address(outgoing.address) or not _DEDUP_ID.fullmatch(outgoing.dedup_id):
         raise MalformedMail(f"delivery {outgoing.dedup_id!r} has an address or id that no header can bear")
     values = _values(outgoing.personal)
-    escaped = _escaped(values)
+    escaped = {key: escape(value) for key, value in values.items()}
     texts = (places.parse(_newlines(part)) for part in (content.subject, content.text, content.html))
     try:
         subject, text, html = (places.pattern(nodes, values) for nodes in texts)
@@ -177,7 +179,8 @@ class MailTemplate:
 
         ``outgoing.address`` has to be ASCII; ``compose`` is for the others.
         """
-        if not _ADDRESS.fullmatch(outgoing.address):
+        address = outgoing.address
+        if not (_ADDRESS.fullmatch(address) and _fits(address)):
             return _BAD_ADDRESS
         if not _DEDUP_ID.fullmatch(outgoing.dedup_id):
             return _BAD_ID
@@ -186,22 +189,19 @@ class MailTemplate:
         shape = self._shapes[keys] if keys in self._shapes else self._shape(keys)
         if shape is None:
             return _NO_VALUE
-        chunks = shape.chunks.copy()
-        chunks[shape.date] = date.line
-        chunks[shape.to] = _header(f"To: {outgoing.address}")
-        chunks[shape.message_id] = _header(f"Message-ID: <{outgoing.dedup_id}@{self._message_domain}>")
-        if shape.unsubscribe:
+        lines = [_header(f"To: {address}")]
+        if shape.subject is not None:
+            lines.append(_folded("Subject", _plain(shape.subject % values)))
+        lines += (date.line, _header(f"Message-ID: <{outgoing.dedup_id}@{self._message_domain}>"))
+        if "unsubscribe_url" in values:
             url = values["unsubscribe_url"]
             if not _URL.fullmatch(url):
                 return _BAD_UNSUBSCRIBE
-            chunks[shape.unsubscribe] = f"List-Unsubscribe: <{url}>\r\n".encode()
-        if shape.subject:
-            chunks[shape.subject] = _header(f"Subject: {_plain(shape.subject_pattern % values)}")
-        for index, line in shape.text:
-            chunks[index] = _encoded(line % values)
-        escaped = _escaped(values)
-        for index, line in shape.html:
-            chunks[index] = _encoded(line % escaped)
+            lines.append(f"List-Unsubscribe: <{url}>".encode())
+        if shape.count:
+            lines += _encoded(shape.fill(values), shape.count)
+        chunks = shape.chunks.copy()
+        chunks[1::2] = lines
         return b"".join(chunks)
 
     def _shape(self, keys: frozenset[str]) -> _Shape | None:
@@ -215,71 +215,74 @@ class MailTemplate:
             return None
         marks = _Marks(self._boundary)
         message = _message(
-            subject=marks.new("subject") if places.has_place(subject) else subject % {},
-            text=marks.on_lines("text", text),
-            html=marks.on_lines("html", html),
+            subject=marks.new() if places.has_place(subject) else subject % {},
+            text=marks.on_lines(text),
+            html=marks.on_lines(html),
             language=self._language,
             sender=self._sender,
-            to=f"{marks.new('to')}@x",
-            message_id=f"{marks.new('message_id')}@x",
-            unsubscribe=f"https://{marks.new('unsubscribe')}" if "unsubscribe_url" in keys else None,
+            to=f"{marks.new()}@x",
+            message_id=f"{marks.new()}@x",
+            unsubscribe=f"https://{marks.new()}" if "unsubscribe_url" in keys else None,
             date=datetime(2000, 1, 1, tzinfo=UTC),
             boundary=self._boundary,
             policy=POLICY,
         )
-        self._shapes[keys] = shape = marks.cut(message.as_bytes())
-        shape.subject_pattern = subject
+        self._shapes[keys] = shape = _Shape(
+            chunks=marks.cut(message.as_bytes()),
+            subject=subject if places.has_place(subject) else None,
+            text=[line for line in text.split("\n") if places.has_place(line)],
+            html=[line for line in html.split("\n") if places.has_place(line)],
+        )
         return shape
 
 
-@dataclass(slots=True)
 class _Shape:
-    """A message as chunks of bytes; the numbered ones are to be written for each recipient (0: there is none)."""
+    """A message as chunks of bytes. Each second one is a line to be written for each recipient, without its line end:
+    To, Subject if it has places, Date, Message-ID, List-Unsubscribe if they have a link, then lines of the parts."""
 
-    chunks: list[bytes]
-    date: int = 0
-    to: int = 0
-    message_id: int = 0
-    unsubscribe: int = 0
-    subject: int = 0
-    subject_pattern: str = ""
-    text: list[tuple[int, str]] = field(default_factory=list)
-    html: list[tuple[int, str]] = field(default_factory=list)
+    def __init__(self, chunks: list[bytes], subject: str | None, text: list[str], html: list[str]) -> None:
+        self.chunks = chunks
+        self.subject = subject
+        self.count = len(text) + len(html)
+        self._text = "\n".join(text)
+        self._html = "\n".join(html)
+        self._gap = "\n" if text and html else ""
+
+    def fill(self, values: dict[str, str]) -> str:
+        """The parts' lines, filled, one under the other."""
+        escaped = (
+            {key: escape(value) for key, value in values.items()}
+            if any(map(_MARKUP.search, values.values()))
+            else values
+        )
+        return f"{self._text % values}{self._gap}{self._html % escaped}"
 
 
 class _Marks:
     """Marks on the lines that differ from one recipient to the next; ``cut`` finds them in the encoded message."""
 
     def __init__(self, salt: str) -> None:
-        self._salt = re.sub("[^0-9a-f]", "", salt)[:16]  # nothing a host wrote can hold it: it is a hash of all that
-        self._roles: list[tuple[str, str]] = []
+        self._mark = f"mark{salt.strip('=_')[:16]}x"  # nothing a host wrote can hold it: it is a hash of all that
 
-    def new(self, role: str, line: str = "") -> str:
+    def new(self) -> str:
         """A short ASCII word that no encoding changes and no line breaks."""
-        self._roles.append((role, line))
-        return f"mark{self._salt}x{len(self._roles) - 1}x"
+        return self._mark
 
-    def on_lines(self, role: str, pattern: str) -> str:
+    def on_lines(self, pattern: str) -> str:
         """The text of ``pattern`` with a mark in place of each line that has something to fill."""
-        return "\n".join(self.new(role, line) if places.has_place(line) else line % {} for line in pattern.split("\n"))
+        return "\n".join(self._mark if places.has_place(line) else line % {} for line in pattern.split("\n"))
 
-    def cut(self, message: bytes) -> _Shape:
-        """The encoded message in chunks. A marked line, and the Date, is a chunk of its own."""
-        shape = _Shape(chunks=[])
+    def cut(self, message: bytes) -> list[bytes]:
+        """The encoded message in chunks: each marked line, and the Date, is one of its own, and empty."""
+        chunks: list[bytes] = []
         start = 0
-        for found in re.finditer(rf"(?m)^(?:.*mark{self._salt}x(\d+)x.*|Date: .*)\n".encode(), message):
-            role, line = self._roles[int(found[1])] if found[1] else ("date", "")
-            if role == "date" and shape.date:
+        head = message.index(b"\r\n\r\n")
+        for found in re.finditer(rf"(?m)^(?:.*{self._mark}.*|(Date): .*)\r$".encode(), message):
+            if found[1] and found.start() > head:
                 continue  # a line of the text that begins so
-            shape.chunks += (message[start : found.start()], b"")
-            start = found.end()
-            index = len(shape.chunks) - 1
-            if role in ("text", "html"):
-                getattr(shape, role).append((index, line))
-            else:
-                setattr(shape, role, index)
-        shape.chunks.append(message[start:])
-        return shape
+            chunks += (message[start : found.start()], b"")
+            start = found.end() - 1
+        return [*chunks, message[start:]]
 
 
 def _message(
@@ -324,25 +327,31 @@ def _message(
 
 
 def _header(line: str) -> bytes:
-    """A valid header's line; what is too long for one, or not ASCII, is folded by the standard library."""
-    if len(line) > LINE_LENGTH or not line.isascii() or line.startswith("Subject:"):
-        name, _, value = line.partition(": ")
-        line = POLICY.header_factory(name, value).fold(policy=POLICY)
+    """A valid ASCII header without its line end; what is too long for a line is folded by the standard library."""
+    if len(line) <= LINE_LENGTH:
         return line.encode("ascii")
-    return line.encode("ascii") + b"\r\n"
+    name, _, value = line.partition(": ")
+    return _folded(name, value)
 
 
-def _encoded(line: str) -> bytes:
-    """One line of a part in quoted-printable, as the standard library's ``EmailMessage`` writes it.
+def _folded(name: str, value: str) -> bytes:
+    folded = POLICY.header_factory(name, value).fold(policy=POLICY)
+    return str(folded).removesuffix("\r\n").encode("ascii")
+
+
+def _encoded(lines: str, count: int) -> list[bytes]:
+    """Lines of a part in quoted-printable, each as the standard library's ``EmailMessage`` writes it.
 
     Its encoder in C agrees with the one in Python (which ``EmailMessage`` uses) on all lines that need no soft break,
     but for a lone full stop.
     """
-    raw = line.encode()
-    encoded = b2a_qp(raw)
-    if len(encoded) <= LINE_LENGTH and raw != b".":
-        return encoded + b"\r\n"
-    return body_encode(raw.decode("latin-1") + "\n", LINE_LENGTH, "\r\n").encode("ascii")
+    encoded = b2a_qp(lines.encode())
+    found = encoded.split(b"\n")
+    if len(found) == count and b"=2E" not in encoded:
+        return found
+    return [
+        body_encode(line.encode().decode("latin-1"), LINE_LENGTH, "\r\n").encode("ascii") for line in lines.split("\n")
+    ]
 
 
 def _plain(text: str) -> str:
@@ -361,11 +370,17 @@ def _newlines(text: str) -> str:
 
 def _values(personal: Mapping[str, str]) -> dict[str, str]:
     """What the recipient has: values on one line, without those that are empty."""
-    return {key: clean for key, value in personal.items() if (clean := _CONTROL.sub(" ", value).strip())}
+    values = {}
+    for key, value in personal.items():
+        clean = value if value.isprintable() else _CONTROL.sub(" ", value)
+        if clean := clean.strip():
+            values[key] = clean
+    return values
 
 
-def _escaped(values: Mapping[str, str]) -> dict[str, str]:
-    return {key: escape(value) for key, value in values.items()}
+def _fits(address: str) -> bool:
+    """Lengths of RFC 5321, 4.5.3.1; and nothing that reads as an encoded word."""
+    return len(address) <= 254 and address.index("@") <= 64 and "=?" not in address
 
 
 def _boundary(content: MailContent) -> str:

@@ -187,7 +187,10 @@ class Connection:
                             await wire.send_rest()
                     elif client.is_idle:
                         break
-                    patience.deadline = trio.current_time() + timeouts.of(client.awaits)
+                    wait = timeouts.of(client.awaits)
+                    due = trio.current_time() + wait
+                    if not -0.02 * wait < patience.deadline - due < 0.02 * wait:
+                        patience.deadline = due  # moving it for each mail would cost more than reading the reply
                     received = await wire.receive()
                     for outcome in client.receive(received):
                         work.done(outcome)

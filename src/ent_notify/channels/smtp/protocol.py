@@ -145,6 +145,8 @@ class SmtpClient:
         self._may_pipeline = pipelining
         self._pipelines = False
         self._size_limit = 0
+        self._says_size = False
+        self._says_dsn = False
         self._reader = ReplyReader()
         self._out: list[bytes] = []
         self._after_dot = 0
@@ -195,9 +197,12 @@ class SmtpClient:
                 # Clear text slipped in behind the reply would be read as if TLS had protected it (CVE-2011-0411).
                 self._refuse(Phase.STARTTLS, replies[0], "more than one reply came before TLS")
             for reply in replies:
-                if self.state is State.CLOSED:
-                    break
-                self._on_reply(reply)
+                if self.state is State.READY:
+                    self._on_transaction(reply)
+                elif self.state in _OPENING:
+                    self._on_opening(reply)
+                else:
+                    self.state = State.CLOSED
         except NotSmtp:
             self.state = State.CLOSED
         return self._take_outcomes()
@@ -243,14 +248,6 @@ class SmtpClient:
         return self._take_outcomes()
 
     # Opening
-
-    def _on_reply(self, reply: Reply) -> None:
-        if self.state is State.READY:
-            self._on_transaction(reply)
-        elif self.state in _OPENING:
-            self._on_opening(reply)
-        else:
-            self.state = State.CLOSED
 
     def _on_opening(self, reply: Reply) -> None:
         phase, expected = _OPENING[self.state]
@@ -315,6 +312,8 @@ class SmtpClient:
         self._pipelines = self._may_pipeline and "PIPELINING" in self.features
         size = self.features.get("SIZE", "")
         self._size_limit = int(size) if size.isdecimal() and len(size) < 20 else 0
+        self._says_size = "SIZE" in self.features
+        self._says_dsn = "DSN" in self.features
         self._begin_next()
 
     def _refuse(self, phase: Phase, reply: Reply, reason: str) -> None:
@@ -363,13 +362,13 @@ class SmtpClient:
 
     def _parameters(self, mail: Mail) -> str:
         parameters = ""
-        if "SIZE" in self.features:
+        if self._says_size:
             parameters = f" SIZE={len(mail.content)}"
         if not mail.content.isascii():
             parameters += " BODY=8BITMIME"
         if mail.utf8:
             parameters += " SMTPUTF8"
-        if mail.envelope_id and "DSN" in self.features:
+        if self._says_dsn and mail.envelope_id:
             # RFC 3461: bounces name the delivery and bring no content back.
             parameters += f" RET=HDRS ENVID={mail.envelope_id}"
         return parameters

@@ -102,12 +102,12 @@ class FlatWire:
             raise Broken from None
 
     async def receive(self) -> bytes:
+        await trio.lowlevel.checkpoint()  # while the others have their turn, the reply comes as a rule
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
             try:
                 return self._socket.recv(CHUNK)
             except BlockingIOError:
-                continue
+                await trio.lowlevel.wait_readable(self._socket)
             except OSError:
                 raise Broken from None
 
