@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import traceback
 from pathlib import Path
 
@@ -132,14 +133,14 @@ def test_a_data_source_name_is_shown_without_its_password(dsn: str, shown: str) 
 
 
 def test_settings_are_frozen_to_the_leaves_and_can_be_sent_to_a_process() -> None:
-    settings = settings_from({"hosts": {"vie-scolaire": {"token_key": CANARY}}})
-    for holder, name in ((settings, "store"), (settings.store, "dsn"), (settings.hosts["vie-scolaire"], "token_key")):
+    settings = settings_from({"fcm": {"familles": {"service_account": CANARY}}})
+    for holder, name in ((settings, "store"), (settings.store, "dsn"), (settings.fcm["familles"], "service_account")):
         with pytest.raises(ValidationError, match="frozen"):
             setattr(holder, name, None)
     with pytest.raises(TypeError):
-        settings.hosts["autre"] = None  # type: ignore[index]
+        settings.fcm["autre"] = None  # type: ignore[index]
     copy = pickle.loads(pickle.dumps(settings))  # noqa: S301 - our own bytes, a line above
-    assert copy.hosts["vie-scolaire"] == settings.hosts["vie-scolaire"]
+    assert copy.fcm["familles"] == settings.fcm["familles"]
 
 
 # ------------------------------------------------------------------ what is said when they are wrong
@@ -238,7 +239,7 @@ def test_there_are_secrets_to_test() -> None:
         "email.password",
         "apns.NAME.key",
         "fcm.NAME.service_account",
-        "hosts.NAME.token_key",
+        "email.unsubscribe_key",
     } <= (set(SECRETS))
 
 
@@ -287,9 +288,9 @@ def test_a_password_in_the_dsn_of_a_file_is_refused(workplace: Path) -> None:
     [
         ("STORE__DSN", f"mysql://ent:{CANARY}@db/ent"),
         ("STORE__DSN", f"host=db password={CANARY}"),
-        ("HOSTS__A__TOKEN_KEY", CANARY[:20]),
         ("EMAIL__UNSUBSCRIBE_KEY", CANARY[:20]),
         ("EMAIL__PASSWORD", CANARY),
+        ("STORE__PASSWORD", CANARY),
         ("APNS", '{"familles": {"key": "' + CANARY + '"'),
         ("APNS__FAMILLES", CANARY),
     ],
@@ -334,3 +335,18 @@ def test_the_reference_page_is_the_code_s() -> None:
     assert page.read_text(encoding="utf-8") == reference_page(), (
         "write it again: ent-notify doctor --settings > docs/reference/settings.md"
     )
+
+
+def test_every_setting_is_read_by_something() -> None:
+    source = "".join(
+        path.read_text(encoding="utf-8")
+        for path in (Path(__file__).parents[2] / "src/ent_notify").rglob("*.py")
+        if path.parent.name != "settings"
+    )
+    companions = {f"{name}_file" for name in SECRETS}
+    unread = [
+        row.name
+        for row in setting_rows()
+        if row.name not in companions and not re.search(rf"\.{row.name.rpartition('.')[2]}\b", source)
+    ]
+    assert unread == []

@@ -103,7 +103,6 @@ def check_secret_files(settings: Settings) -> Iterator[Finding]:
     files += [settings.privacy.pseudonym_key_file]
     files += [apns.key_file for apns in settings.apns.values()]
     files += [fcm.service_account_file for fcm in settings.fcm.values()]
-    files += [host.token_key_file for host in settings.hosts.values()]
     given = [file for file in files if file is not None]
     for file in given:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -21,6 +22,7 @@ from ent_notify.settings.kinds import (
     Origins,
     Table,
     TimeZone,
+    has_password,
     with_password,
     without_password,
 )
@@ -66,8 +68,18 @@ class StoreSettings(Group):
     """Seconds to wait for the server to answer at all."""
     acquire_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
     """Seconds to wait for a free connection before `StoreBusy`."""
-    statement_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
-    """Seconds that one ordinary statement may take; planning and imports have no such limit."""
+
+    @model_validator(mode="after")
+    def _password_has_a_user(self) -> StoreSettings:
+        if self.password is not None:
+            dsn = self.dsn.get_secret_value()
+            if has_password(dsn):
+                raise ValueError("the dsn carries a password and another is given; keep one of the two")
+            if "@" not in urlsplit(dsn).netloc:
+                raise ValueError(
+                    "a password is given, but the dsn names no user; write postgresql://user@host/database"
+                )
+        return self
 
     @property
     def url(self) -> str:
@@ -87,22 +99,16 @@ class WorkerSettings(Group):
     name: str = Field(default="", max_length=63, pattern=r"^[A-Za-z0-9._-]*$")
     """Name of this worker in leases and logs; empty: host name and process id."""
     lanes: int = Field(default=4, ge=1, le=64)
-    """Chunks that one worker holds at once."""
-    chunk_size: int = Field(default=1000, ge=1, le=1000)
-    """Deliveries in a chunk at most: the unit of lease."""
+    """Chunks of one lane (mail; one push app) that one worker sends side by side."""
     lease_seconds: float = Field(default=60.0, ge=1, le=60)
     """Seconds after which a silent worker's chunk is given to another; renewed at a third of it."""
-    checkpoint_every: int = Field(default=100, ge=1, le=1000)
-    """Accepted sends after which progress is stored. It is also the bound of repeats after a crash."""
-    checkpoint_seconds: float = Field(default=2.0, gt=0, le=30)
-    """Seconds after which progress is stored, however few were sent."""
-    poll_seconds: float = Field(default=1.0, gt=0, le=60)
-    """Seconds between two looks for work when nothing announces any."""
+    checkpoint_every: int = Field(default=200, ge=1, le=1000)
+    """Sends of a chunk after which progress is stored: the bound of repeats after a crash, for each chunk held."""
     max_attempts: int = Field(default=8, ge=1, le=50)
     """Tries of one delivery before it is failed."""
-    retry_base_seconds: float = Field(default=5.0, gt=0, le=3600)
-    """First wait before a retry; it doubles each time, with full jitter."""
-    retry_cap_seconds: float = Field(default=1800.0, gt=0, le=86400)
+    retry_base_seconds: float = Field(default=30.0, gt=0, le=3600)
+    """First wait before a retry; it doubles each time, with equal jitter."""
+    retry_cap_seconds: float = Field(default=3600.0, gt=0, le=86400)
     """Longest wait before a retry."""
     drain_seconds: float = Field(default=20.0, ge=0, le=600)
     """Seconds that a stopping worker takes to finish or release what it holds."""
@@ -135,8 +141,6 @@ class EmailSettings(Group):
     """Address that mails come from."""
     sender_name: str = Field(default="", max_length=80, pattern=r"^[^\r\n]*$")
     """Name that mails come from; empty: the project's name."""
-    reply_to: MailAddress | None = None
-    """Address that answers go to, if any."""
     unsubscribe_key: SecretStr | None = None
     """Key that signs one-click unsubscribe links (RFC 8058); 32 characters or more. Left out: one for each process,
     and links die with it."""
@@ -213,8 +217,6 @@ class GatewaySettings(Group):
     """Address to listen on; a reverse proxy stands before it."""
     port: int = Field(default=8701, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
-    processes: int = Field(default=1, ge=1, le=64)
-    """Processes that share the port."""
     max_connections: int = Field(default=18_000, ge=1, le=1_000_000)
     """Streams that one process holds at most; above it a browser is told to come back later."""
     max_per_person: int = Field(default=8, ge=1, le=1_000)
@@ -241,23 +243,6 @@ class GatewaySettings(Group):
     """Seconds that a stopping gateway takes to tell its streams to go elsewhere."""
 
 
-class HostSettings(Group):
-    """A host backend that calls the gateway. Its table name is the key id of its tokens."""
-
-    token_key: SecretStr | None = None
-    """Key that signs this host's tokens; 32 characters or more."""
-    token_key_file: Path | None = None
-    """File that holds that key."""
-
-    @model_validator(mode="after")
-    def _key_is_long(self) -> HostSettings:
-        if self.token_key is None:
-            raise ValueError("it has no key: give token_key_file, or token_key in the environment")
-        if len(self.token_key.get_secret_value()) < 32:
-            raise ValueError("token_key is shorter than 32 characters; make one with `openssl rand -hex 32`")
-        return self
-
-
 class RateSettings(Group):
     """Sends a second that all workers together never exceed."""
 
@@ -276,8 +261,6 @@ class DirectorySettings(Group):
     """Name of the source that an import owns: it touches the people of no other source."""
     removal_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the people that one run may remove without being asked for it."""
-    batch_size: int = Field(default=10_000, ge=100, le=200_000)
-    """Records that an import holds in memory at once."""
 
 
 class PrivacySettings(Group):
@@ -320,7 +303,6 @@ class Settings(BaseSettings):
     apns: Table[ApnsApp] = Field(default_factory=dict)
     fcm: Table[FcmApp] = Field(default_factory=dict)
     gateway: GatewaySettings = GatewaySettings()
-    hosts: Table[HostSettings] = Field(default_factory=dict)
     rates: RateSettings = RateSettings()
     directory: DirectorySettings = DirectorySettings()
     privacy: PrivacySettings = PrivacySettings()
