@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ent_notify.demo.school_day import Cast, evening, school_day
+from ent_notify.demo.serve import serve_pages
 from ent_notify.demo.sinks import Sinks, open_sinks
 from ent_notify.demo.tally import Outcome, as_table, count_web, disagreements
 from ent_notify.engine import Engine, open_engine
@@ -66,8 +67,6 @@ async def _demo(options: DemoOptions, console: Console) -> int:
                 _report(outcome, options, console)
                 if options.once:
                     return 1 if outcome.disagreements else 0
-                from ent_notify.demo.serve import serve_pages
-
                 await serve_pages(engine, metrics, options.port, console)
     return 0
 
