@@ -114,7 +114,7 @@ class Pool:
         try:
             return await _run(connection, statement)
         finally:
-            await tasks.uncancelled(self._pool.release(connection))
+            await self._pool.release(connection)  # shields itself: it goes on if we are cancelled here
 
     async def unit(self, statements: Sequence[Statement]) -> list[Any]:
         """Run all ``statements`` in one transaction; their results in order. All of them, or none."""

@@ -15,6 +15,7 @@ import importlib.util
 import os
 import pwd
 import secrets
+import select
 import shutil
 import socket
 import subprocess
@@ -37,6 +38,8 @@ PROGRAMS = {16: "pginstall", 18: "pginstall18"}
 START_SECONDS = 300
 """How long a start may take: after a crash, the server first replays what the crash left in its log."""
 STOP_SECONDS = 120
+ENDING_SECONDS = 3.0
+"""How long a server that no longer answers, and the children of one that was killed, may take to end."""
 SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 """Bytes of a Unix socket's path: sizeof(sockaddr_un.sun_path) - 1; see unix(7) and unix(4)."""
 SOCKET_PREFIX = "ent-notify-socket-"
@@ -200,6 +203,8 @@ class Cluster:
             left = None
         if left is not None:
             if _works_in(left.pid, self.data):
+                wait_end(left.pid, ENDING_SECONDS)
+            if _works_in(left.pid, self.data):
                 raise StoreUnreachable(
                     f"PostgreSQL (process {left.pid}) holds {self.data} but does not answer; it may still be starting "
                     f"or stopping: see {self.folder / 'log'}, and try again"
@@ -208,8 +213,9 @@ class Cluster:
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         for socket_file in (self.folder / "socket").glob(".s.PGSQL.*"):
             socket_file.unlink()
-        children = [process for process in psutil.process_iter() if _works_in(process.pid, self.data)]
-        psutil.wait_procs(children, timeout=10)
+        for process in psutil.process_iter():
+            if _works_in(process.pid, self.data):
+                wait_end(process.pid, ENDING_SECONDS)
 
     def _forget_socket(self, directory: Path) -> None:
         """Remove a socket's folder that was made outside of ours."""
@@ -257,6 +263,21 @@ def _run_as(user: pwd.struct_passwd | None, folder: Path, command: list[str], st
         extra_groups=[] if user else None,
     )
     return done.stdout
+
+
+def wait_end(pid: int, seconds: float) -> None:
+    """Wait until the process ``pid`` has ended, reaped or not, but no longer than ``seconds``."""
+    with suppress(ProcessLookupError, psutil.Error):
+        if sys.platform != "linux":
+            psutil.Process(pid).wait(seconds)
+            return
+        handle = os.pidfd_open(pid)
+        try:
+            end = select.poll()
+            end.register(handle, select.POLLIN)
+            end.poll(seconds * 1000)
+        finally:
+            os.close(handle)
 
 
 def _works_in(pid: int, directory: Path) -> bool:

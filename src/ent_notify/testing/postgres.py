@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import psutil
 
+from ent_notify.store.cluster import wait_end
 from ent_notify.store.embedded import EmbeddedServer
 
 SCHEMA_HEADER = """\
@@ -27,7 +28,9 @@ def crash(server: EmbeddedServer) -> None:
 
 def kill(server: EmbeddedServer) -> None:
     """Kill the main server process only (SIGKILL): its ``postmaster.pid`` and, for a moment, its children stay."""
-    os.kill(server.cluster.running().pid, signal.SIGKILL)
+    pid = server.cluster.running().pid
+    os.kill(pid, signal.SIGKILL)
+    wait_end(pid, 10)
 
 
 def start(server: EmbeddedServer) -> None:
