@@ -196,6 +196,17 @@ def test_a_mail_reads_as_it_should() -> None:
     assert "Exercices 3 &amp; 4 &lt;p. 12&gt;" in html
 
 
+def test_answers_go_where_the_sender_says() -> None:
+    sender = Sender("Bureau", "info@bureau.example", reply_to="vie.scolaire@bureau.example", domain="ent.example")
+    message = read(filled(CONTENT, person(), sender))
+    assert (message["Reply-To"], message["Message-ID"]) == ("vie.scolaire@bureau.example", f"<{ID}@ent.example>")
+    assert filled(CONTENT, person(), sender) == whole(CONTENT, person(), sender)
+    assert "Reply-To" not in read(filled(CONTENT, person()))
+    for wrong in ({"reply_to": "a b@c"}, {"domain": "-x"}, {"return_path": "@"}, {"address": "é@b.example"}):
+        with pytest.raises(SettingsError, match="cannot be a mail's sender"):
+            Sender(**{"name": "Bureau", "address": "info@bureau.example", **wrong})
+
+
 def test_what_a_recipient_lacks_leaves_no_trace() -> None:
     raw = filled(CONTENT, person())
     message = read(raw)

@@ -82,16 +82,17 @@ class Sender:
     """Whom mails are from. Raises SettingsError if it cannot stand in a header.
 
     ``domain`` ends each Message-ID (default: the address's own); ``return_path`` gets the bounces (default: the
-    address).
+    address); ``reply_to`` gets the answers, if any are wanted.
     """
 
     name: str
     address: str
     domain: str = ""
     return_path: str = ""
+    reply_to: str = ""
 
     def __post_init__(self) -> None:
-        for address in (self.address, self.envelope, f"x@{self.message_domain}"):
+        for address in (self.address, self.envelope, f"x@{self.message_domain}", self.reply_to or self.address):
             if not (address.isascii() and is_address(address)):
                 raise SettingsError(
                     f"{address!r} cannot be a mail's sender; give a plain address such as info@bureau.example"
@@ -313,6 +314,8 @@ def _message(
     message["Subject"] = _plain(subject)
     message["Date"] = date
     message["Message-ID"] = f"<{message_id}>"
+    if sender.reply_to:
+        message["Reply-To"] = sender.reply_to
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834, 5: no out-of-office replies
     if unsubscribe is not None:
         message["List-Unsubscribe"] = f"<{unsubscribe}>"  # RFC 2369
