@@ -14,6 +14,7 @@ A figure that only a null sink allows says so in its name; no provider is that f
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -194,6 +195,38 @@ def measure(
     return entries
 
 
+def under_snapshot(server: Server, people: int, recipients: int, seconds: float) -> harness.Entry:
+    """Metric 2 after ``seconds`` of filling and draining while an old snapshot keeps every dead row; one round each."""
+    ready, missing = base.available(FASTEST)
+    house_ = House(server, people)
+    rounds: list[float] = []
+    with base.held_snapshot(house_.dsn):
+        start = time.monotonic()
+        while not rounds or time.monotonic() - start < seconds:
+            rounds.append(house_.drain("leases"))
+    peers: dict[str, Sequence[float] | Missing] = {**missing}
+    for peer in ready:
+        peers[peer.name] = [base.drain(server, peer, base.Load(recipients), held_for=seconds).rate]
+        harness.say(f"  {peer.name} under a snapshot: {peers[peer.name]}")
+    return harness.compare(
+        2,
+        "drain leases with a null handler, against row jobs, the last round under a held snapshot",
+        ours=rounds[-1:],
+        peers=peers,
+        target=">= 20",
+        best="higher",
+        settings={
+            "unit": "recipients/s",
+            "snapshot held": f"{seconds:g} s on each side, the queue filled and drained again and again",
+            "people": people,
+            "recipients of a round": recipients,
+            "our first round": round(rounds[0]),
+            "our rounds": len(rounds),
+            "server": server.settings(),
+        },
+    )
+
+
 def memory(server: Server, sizes: Sequence[int]) -> harness.Entry:
     """Metric 14: peak resident memory of a worker that relays, plans and delivers a campaign, by size of directory."""
     points = []
@@ -222,6 +255,7 @@ def main() -> None:
     parser = harness.arguments(__doc__, people=150_000, pairs=3)
     parser.add_argument("--recipients", type=int, default=0, help="what the peers get (default: as many as people)")
     parser.add_argument("--metrics", default="2,2b,3,4,14", help="which of them (default: %(default)s)")
+    parser.add_argument("--snapshot", type=float, default=0, help="also drain under a snapshot held that many seconds")
     parser.add_argument("--every-peer", action="store_true", help="also pg-boss, pgqueuer and procrastinate")
     options = parser.parse_args()
     wanted = set(options.metrics.split(","))
@@ -236,6 +270,9 @@ def main() -> None:
                 every_peer=options.every_peer,
                 wanted=wanted,
             )
+        if options.snapshot and "2" in wanted:
+            size = min(options.people, 150_000)
+            entries.append(under_snapshot(server, size, size, options.snapshot))
         if "14" in wanted:
             entries.append(memory(server, [size for size in MEMORY_SIZES if size <= max(options.people, 15_000)]))
     harness.publish(entries, options.json)

@@ -31,7 +31,7 @@ REGISTRY: tuple[Benchmark, ...] = (
         "fanout_drain",
         ("2", "2b", "3", "4", "14"),
         short=_arguments("--people 150000 --pairs 2"),
-        full=_arguments("--people 1500000 --pairs 7 --every-peer"),
+        full=_arguments("--people 1500000 --pairs 7 --every-peer --snapshot 600"),
         selects=True,
     ),
     Benchmark(

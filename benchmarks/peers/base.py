@@ -10,7 +10,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -188,30 +188,52 @@ class Fleet:
         return line
 
 
-def drain(server: Server, peer: Peer, load: Load) -> Drained:
-    """Run ``peer`` once on a fresh database: install, enqueue, drain. Every job must be handled as often as due."""
+def drain(server: Server, peer: Peer, load: Load, *, held_for: float = 0) -> Drained:
+    """Run ``peer`` on a fresh database: install, enqueue, drain. Every job must be handled as often as due.
+
+    With ``held_for`` seconds, the queue is filled and drained again and again while an old snapshot is held, so that no
+    dead row can be cleaned away; the answer is then the last round's.
+    """
     dsn = server.fresh_database(f"peer_{peer.name.replace('-', '_')}")
     peer.install(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(GONE_TABLE)
-        before = wal_position(connection)
-        start = time.perf_counter()
-        peer.enqueue(dsn, load)
-        enqueued = time.perf_counter() - start
-        connection.execute("vacuum (analyze)")  # a queue at rest: planned on true statistics, nothing left to clean
-        connection.execute("checkpoint")
-        seconds, handled, rounds = 0.0, 0, 0
-        with Fleet(peer.command(dsn, load), peer.workers) as fleet:
-            while peer.left(dsn):
-                peer.release_retries(dsn)
-                spent, count = fleet.drain()
-                seconds, handled, rounds = seconds + spent, handled + count, rounds + 1
-                if rounds > 20:
-                    raise RuntimeError(f"{peer.name} still has {peer.left(dsn)} jobs after {rounds} rounds")
-        wal = wal_position(connection) - before
+        with held_snapshot(dsn) if held_for else contextlib.nullcontext():
+            start = time.monotonic()
+            while True:
+                drained = _once(peer, dsn, load, connection)
+                if time.monotonic() - start >= held_for:
+                    return drained
+
+
+def _once(peer: Peer, dsn: str, load: Load, connection: psycopg.Connection[Any]) -> Drained:
+    before = wal_position(connection)
+    start = time.perf_counter()
+    peer.enqueue(dsn, load)
+    enqueued = time.perf_counter() - start
+    connection.execute("vacuum (analyze)")  # a queue at rest: planned on true statistics, nothing left to clean
+    connection.execute("checkpoint")
+    seconds, handled, rounds = 0.0, 0, 0
+    with Fleet(peer.command(dsn, load), peer.workers) as fleet:
+        while peer.left(dsn):
+            peer.release_retries(dsn)
+            spent, count = fleet.drain()
+            seconds, handled, rounds = seconds + spent, handled + count, rounds + 1
+            if rounds > 20:
+                raise RuntimeError(f"{peer.name} still has {peer.left(dsn)} jobs after {rounds} rounds")
     if handled != load.handlings:
         raise RuntimeError(f"{peer.name} handled {handled} jobs where {load.handlings} were due: its figure is void")
-    return Drained(recipients=load.recipients, seconds=seconds, enqueue_seconds=enqueued, wal=wal)
+    return Drained(load.recipients, seconds, enqueued, wal_position(connection) - before)
+
+
+@contextlib.contextmanager
+def held_snapshot(dsn: str) -> Iterator[None]:
+    """Hold a snapshot of the database at ``dsn``, as a forgotten transaction or a long report does."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("begin isolation level repeatable read")
+        connection.execute("select count(*) from pg_class")
+        yield
+        connection.execute("rollback")
 
 
 def sized(peer: Peer, load: Load) -> Load:
