@@ -17,6 +17,7 @@ _OURS = frozenset(
         "",
         "address_dropped",
         "cancelled",
+        "daily_cap",
         "device_dropped",
         "down",
         "erased",
