@@ -218,13 +218,12 @@ async def test_a_lowered_stream_limit_is_kept_to_while_streams_are_open(open_fcm
 
 
 async def test_a_window_that_the_server_closes_sends_nothing_more(open_fcm: OpenFcm) -> None:
-    async with open_fcm(send_timeout=0.5) as (fcm, channel):
+    """65,535 bytes of window are some sixteen messages of 4,000 bytes."""
+    long = {"fr": replace(WAKE_UPS["fr"], sentence="x" * 3_700)}
+    async with open_fcm(send_timeout=1.0) as (fcm, channel):
         fcm.next(Starve(Answer(200, b'{"name": "m"}')))
-        verdicts = await channel.send(WAKE_UPS, android(600))
-        accepted = verdicts.count(ACCEPTED)
-        assert 100 < accepted < 400
-        assert verdicts.count(NOT_SENT) == 600 - accepted
-        assert fcm.received == accepted
+        assert await channel.send(long, android(40)) == [ACCEPTED] * 16 + [NOT_SENT] * 24
+        assert fcm.received == 16
         await fcm.server.feed()
         await assert_clean(fcm, channel)
 
@@ -237,9 +236,9 @@ async def test_silence_is_unknown_and_its_late_answer_is_taken(open_fcm: OpenFcm
         told.append((item, verdict))
         heard.set()
 
-    async with open_fcm(send_timeout=0.2, late_window=0.5, late=late) as (fcm, channel):
+    async with open_fcm(send_timeout=1.0, late_window=2.0, late=late) as (fcm, channel):
         fcm.next(Silence(), device=android_token(1))
-        fcm.next(Slow(0.4, Answer(200, b'{"name": "m"}')), device=android_token(2))
+        fcm.next(Slow(1.3, Answer(200, b'{"name": "m"}')), device=android_token(2))
         batch = android(3)
         assert await channel.send(WAKE_UPS, batch) == [TIMEOUT, TIMEOUT, ACCEPTED]
         with trio.fail_after(5):

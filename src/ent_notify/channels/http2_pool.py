@@ -22,7 +22,7 @@ class Http2Pool:
         self._most = most
         self._connecting: Task[None] | None = None
         self._failed_at = -math.inf
-        self._listeners: set[Callable[[], None]] = set()
+        self._listeners: dict[Callable[[], None], None] = {}  # in order: who waits longest is told first
         self.connections: list[Http2Streams] = []
         self.failure = ""
         """Why the last attempt to connect failed; empty while one is under way or after a good one."""
@@ -50,11 +50,11 @@ class Http2Pool:
 
     def listen(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` whenever there may be room, or a failure."""
-        self._listeners.add(callback)
+        self._listeners[callback] = None
 
     def unlisten(self, callback: Callable[[], None]) -> None:
         """End of ``listen``."""
-        self._listeners.discard(callback)
+        self._listeners.pop(callback, None)
 
     def changed(self, connection: Http2Streams) -> None:
         """For the connections: something is new with one of them."""
