@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -37,8 +37,8 @@ from ent_notify.ports import Clock, FanoutObserver, FanoutStore
 class DeliveryBounds:
     """Bounds of delivering. ``window`` is the published bound of repeats after a crash, per chunk held.
 
-    ``daily_cap``: pushes that one person gets between two midnights of ``zone``; what is beyond waits in the inbox for
-    the digest. Urgent ones are not counted against it.
+    ``daily_cap``: notifications of one person between two midnights of ``zone`` after which no more are pushed: they wait
+    in the inbox for the digest. Urgent ones are never withheld.
     """
 
     window: int = 200
@@ -46,6 +46,11 @@ class DeliveryBounds:
     horizon: timedelta = timedelta(seconds=5)
     daily_cap: int = 1_000
     zone: str = "Europe/Paris"
+
+    def with_daily_cap(self, cap: int) -> DeliveryBounds:
+        """The same bounds with another cap."""
+        return replace(self, daily_cap=cap)
+
     retry: RetryBounds = DEFAULT_BOUNDS
 
 
@@ -252,4 +257,9 @@ class Deliverer:
 
 
 Outboxes = Mapping[str, Outbox]
-"""Outbox by lane name; a lane without one is left to other workers."""
+"""Outbox by lane name; a lane without one is left to other workers. Every mail lane uses the outbox ``email``."""
+
+
+def outbox_of(outboxes: Outboxes, lane: Lane) -> Outbox | None:
+    """Where a lane leads, or None."""
+    return outboxes.get("email" if lane.channel == "email" else lane.name)

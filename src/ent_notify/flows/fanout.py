@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from ent_notify.flows.deliver import Deliverer, DeliveryBounds, Outboxes
+from ent_notify.flows.deliver import Deliverer, DeliveryBounds, Outbox, Outboxes, outbox_of
 from ent_notify.flows.lane_care import LaneCare
 from ent_notify.model.fanout import Lane, NothingToClaim
 from ent_notify.policy.pause import FRENCH_ZONES, PauseHours, held_until
@@ -81,10 +81,11 @@ class Worker:
             while not self.draining:
                 moved = await self.tick()
                 for lane in await self.store.lanes():
-                    if lane.name in self.outboxes and lane.name not in started:
+                    outbox = outbox_of(self.outboxes, lane)
+                    if outbox is not None and lane.name not in started:
                         started.add(lane.name)
                         for _ in range(self.senders):
-                            nursery.start_soon(self._serve, lane)
+                            nursery.start_soon(self._serve, lane, outbox)
                 if not moved:
                     await self.clock.sleep(_LONGEST_WAIT / 4)
 
@@ -93,17 +94,17 @@ class Worker:
         while not self.draining:
             before = self.claimed
             moved = await self.tick()
-            lanes = [lane for lane in await self.store.lanes() if lane.has_ready and lane.name in self.outboxes]
             async with trio.open_nursery() as nursery:
-                for lane in lanes:
-                    for _ in range(self.senders):
-                        nursery.start_soon(self._serve, lane, True)
+                for lane in await self.store.lanes():
+                    outbox = outbox_of(self.outboxes, lane)
+                    if outbox is not None and lane.has_ready:
+                        for _ in range(self.senders):
+                            nursery.start_soon(self._serve, lane, outbox, True)
             if not moved and self.claimed == before:
                 return
 
-    async def _serve(self, lane: Lane, until_idle: bool = False) -> None:
+    async def _serve(self, lane: Lane, outbox: Outbox, until_idle: bool = False) -> None:
         care = self._care.setdefault(lane.id, LaneCare(self.store, lane, self.observer))
-        outbox = self.outboxes[lane.name]
         deliverer = Deliverer(self.store, lane, outbox, self.clock, self.randomness, self.bounds, self.observer, care)
         while not self.draining:
             now = self.clock.now()

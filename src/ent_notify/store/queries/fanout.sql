@@ -244,7 +244,7 @@ select t.target, coalesce(v.person_id, 0) as person_id, t.attempt, v.token as ad
             when a.person_id is null then 'no_longer_addressed'
             when f.enabled is false then 'opted_out'
             when r.watermark >= c.feed_seq or c.feed_seq = any (r.above) then 'read'
-            when c.urgency > 0 and c.today > :daily_cap and (
+            when c.urgency > 0 and c.today >= :daily_cap and (
                 select count(*) from (
                     select distinct x.feed_seq
                     from reader_keys(v.person_id, :now) k
