@@ -157,6 +157,20 @@ async def test_a_connection_that_the_server_ended_while_idle_is_replaced() -> No
         assert smtp.counts["connections"] == 2
 
 
+async def test_idle_connections_that_ended_unseen_cost_no_mail(authority: trustme.CA) -> None:
+    """Over TLS an end shows only at the next mail, which is then sent by the next connection, and the next."""
+    features = Features(tls=server_context(authority), implicit_tls=True)
+    options = {"tls": TlsMode.TLS, "context": client_context(authority), "connections": 4}
+    async with open_fake_smtp(features=features) as smtp, channel_to(smtp, **options) as channel:
+        assert await channel.send(CONTENTS, people(40)) == [ACCEPTED] * 40
+        opened = smtp.counts["connections"]
+        smtp.hang_up()
+        await smtp.wait_closed()
+        assert await channel.send(CONTENTS, [to(50)]) == [ACCEPTED]
+        assert (smtp.accepted, smtp.counts["connections"]) == (41, opened + 1)
+        assert opened > 2
+
+
 async def test_an_idle_connection_is_not_kept_for_ever(clock: MockClock) -> None:
     async with open_fake_smtp() as smtp, channel_to(smtp, idle_seconds=60.0) as channel:
         await channel.send(CONTENTS, [to(1)])

@@ -109,6 +109,7 @@ class FakeSmtp:
         self._tries: Counter[tuple[int, str]] = Counter()
         self._ids: set[int] = set()
         self._changed = trio.Event()
+        self._scopes: set[trio.CancelScope] = set()
 
     # The script
 
@@ -138,6 +139,11 @@ class FakeSmtp:
     def forget(self) -> None:
         """From now on everything is accepted."""
         self._rules.clear()
+
+    def hang_up(self) -> None:
+        """End every connection that is open now, without a word."""
+        for scope in self._scopes:
+            scope.cancel()
 
     # What it got
 
@@ -207,11 +213,14 @@ class FakeSmtp:
         self.counts["connections"] += 1
         self.open_connections += 1
         self.most_connections = max(self.most_connections, self.open_connections)
-        try:
-            await Session(self, stream).run()
-        finally:
-            self.open_connections -= 1
-            self._tell()
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                await Session(self, stream).run()
+            finally:
+                self._scopes.discard(scope)
+                self.open_connections -= 1
+                self._tell()
 
     def _tell(self) -> None:
         self._changed.set()

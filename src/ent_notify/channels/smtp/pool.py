@@ -74,9 +74,9 @@ class SmtpPool:
                 except Unavailable as problem:
                     batch.problem = problem
                     return
-                heard = batch.heard
+                visit = _Visit(batch, is_fresh=not was_idle)
                 try:
-                    await connection.deliver(batch)
+                    await connection.deliver(visit)
                 except BaseException:
                     await connection.aclose()
                     raise
@@ -84,20 +84,20 @@ class SmtpPool:
                     idle.append(connection)
                 else:
                     await connection.aclose()
-                if not batch.is_fruitful(was_idle or batch.heard > heard):
+                if not batch.is_fruitful(visit):
                     batch.problem = Unavailable(f"relay {relay.host} opens sessions and ends them at the first mail")
                     return
 
 
 class _Batch:
-    """The mails of one ``deliver``, shared by its connections (a ``Work``)."""
+    """The mails of one ``deliver``, shared by its connections."""
 
     def __init__(self, mails: Iterator[Mail], settle: Callable[[Mail, Verdict], None]) -> None:
         self.problem: Unavailable | None = None
         self.heard = 0
         """Outcomes that the relay had a part in."""
+        self.settle = settle
         self._mails = mails
-        self._settle = settle
         self._next: deque[Mail] = deque()
         self._fruitless = 0
 
@@ -108,30 +108,51 @@ class _Batch:
         return bool(self._next)
 
     def take(self) -> Mail | None:
+        """The next mail."""
         return self._next.popleft() if self._next else next(self._mails, None)
 
-    def done(self, outcome: Outcome) -> None:
-        mail = outcome.mail
-        if isinstance(outcome, Returned):
-            mail.returns += outcome.blamed
-            if mail.returns < 2:
-                self._next.append(mail)
-            else:
-                self._settle(mail, _UNREACHED)
-            return
-        if isinstance(outcome, Lost):
-            self.heard += 1
-            self._settle(mail, LOST)
-            return
-        self.heard += outcome.reply is not NO_CONNECTION
-        self._settle(mail, smtp_verdict(outcome.phase, outcome.reply.code, outcome.reply.status))
+    def put_back(self, mail: Mail) -> None:
+        """A mail for another connection."""
+        self._next.append(mail)
 
-    def is_fruitful(self, good: bool) -> bool:
-        """Count sessions that bring nothing; False once there have been too many in a row."""
-        self._fruitless = 0 if good else self._fruitless + 1
+    def is_fruitful(self, visit: _Visit) -> bool:
+        """Count fresh sessions that bring nothing; False once there have been too many in a row."""
+        if visit.heard:
+            self._fruitless = 0
+        elif visit.is_fresh:
+            self._fruitless += 1
         return self._fruitless < _FRUITLESS
 
     def give_up(self) -> None:
         """Settle what is left: the relay could be used for a while, and then no more."""
         while (mail := self.take()) is not None:
-            self._settle(mail, _UNREACHED)
+            self.settle(mail, _UNREACHED)
+
+
+class _Visit:
+    """One connection's work for a batch (a ``Work``). A connection that was idle may have ended long ago: losing it
+    says nothing about the mail at which that showed."""
+
+    def __init__(self, batch: _Batch, *, is_fresh: bool) -> None:
+        self.heard = 0
+        self.is_fresh = is_fresh
+        self.take = batch.take
+        self._batch = batch
+
+    def done(self, outcome: Outcome) -> None:
+        mail = outcome.mail
+        if isinstance(outcome, Returned):
+            mail.returns += outcome.blamed and (self.is_fresh or self.heard > 0)
+            if mail.returns < 2:
+                self._batch.put_back(mail)
+            else:
+                self._batch.settle(mail, _UNREACHED)
+            return
+        if isinstance(outcome, Lost):
+            verdict, heard = LOST, True
+        else:
+            verdict = smtp_verdict(outcome.phase, outcome.reply.code, outcome.reply.status)
+            heard = outcome.reply is not NO_CONNECTION
+        self.heard += heard
+        self._batch.heard += heard
+        self._batch.settle(mail, verdict)
