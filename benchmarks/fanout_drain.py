@@ -36,9 +36,8 @@ MEMORY_SIZES = (1_500, 15_000, 150_000, 1_500_000)
 class House:
     """Our side on one populated database; every drain publishes and plans a new campaign to everyone first."""
 
-    def __init__(self, server: Server, people: int) -> None:
-        self.people = people
-        self.dsn = population.fresh(server, people, DATABASE)
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
         self.rows = load("rows")
         self.chunks = 0
         self.deliveries = 0
@@ -116,11 +115,11 @@ def _peer_sides(
 
 
 def measure(
-    server: Server, people: int, recipients: int, pairs: int, *, every_peer: bool, wanted: set[str]
+    server: Server, dsn: str, people: int, recipients: int, pairs: int, *, every_peer: bool, wanted: set[str]
 ) -> list[harness.Entry]:
     """The drains (2, 2b, 3) and their WAL (4); ``recipients`` is what the peers are given."""
     ready, missing = base.available(PEERS if every_peer else FASTEST)
-    house_ = House(server, people)
+    house_ = House(dsn)
     fast = [peer for peer in ready if peer in FASTEST]
     entries: list[harness.Entry] = []
 
@@ -198,9 +197,9 @@ def measure(
 def under_snapshot(server: Server, people: int, recipients: int, seconds: float) -> harness.Entry:
     """Metric 2 after ``seconds`` of filling and draining while an old snapshot keeps every dead row; one round each."""
     ready, missing = base.available(FASTEST)
-    house_ = House(server, people)
     rounds: list[float] = []
-    with base.held_snapshot(house_.dsn):
+    with population.copied(server, people, DATABASE) as dsn, base.held_snapshot(dsn):
+        house_ = House(dsn)
         start = time.monotonic()
         while not rounds or time.monotonic() - start < seconds:
             rounds.append(house_.drain("leases"))
@@ -231,13 +230,12 @@ def memory(server: Server, sizes: Sequence[int]) -> harness.Entry:
     """Metric 14: peak resident memory of a worker that relays, plans and delivers a campaign, by size of directory."""
     points = []
     for people in sizes:
-        dsn = population.fresh(server, people, DATABASE)
-        house.run(dsn, lambda engine: engine.publish(house.announcement()))
-        with base.Fleet(_command(dsn, "null"), 1) as fleet:
-            spent, handled = fleet.drain()
-            points.append(
-                {"people": people, "deliveries": handled, "MiB": fleet.peak_memory()[0], "seconds": round(spent, 2)}
-            )
+        with population.copied(server, people, DATABASE) as dsn:
+            house.run(dsn, lambda engine: engine.publish(house.announcement()))
+            with base.Fleet(_command(dsn, "null"), 1) as fleet:
+                spent, handled = fleet.drain()
+                peak = fleet.peak_memory()[0]
+        points.append({"people": people, "deliveries": handled, "MiB": peak, "seconds": round(spent, 2)})
         harness.say(f"  {points[-1]}")
     at_base = next(point for point in points if point["people"] == 15_000)
     return harness.compare(
@@ -262,14 +260,16 @@ def main() -> None:
     entries: list[harness.Entry] = []
     with running() as server:
         if wanted & {"2", "2b", "3", "4"}:
-            entries += measure(
-                server,
-                options.people,
-                options.recipients or options.people,
-                options.pairs,
-                every_peer=options.every_peer,
-                wanted=wanted,
-            )
+            with population.copied(server, options.people, DATABASE) as dsn:
+                entries += measure(
+                    server,
+                    dsn,
+                    options.people,
+                    options.recipients or options.people,
+                    options.pairs,
+                    every_peer=options.every_peer,
+                    wanted=wanted,
+                )
         if options.snapshot and "2" in wanted:
             size = min(options.people, 150_000)
             entries.append(under_snapshot(server, size, size, options.snapshot))

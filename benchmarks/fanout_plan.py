@@ -139,7 +139,8 @@ async def _alone(dsn: str, people: int, times: int) -> dict[str, float]:
 
 def measure(server: Server, people: int, pairs: int, *, curve: bool = True) -> list[harness.Entry]:
     """Run the pairs and the growth curve; two entries against the yardsticks, one for the growth."""
-    figures, sides = trio.run(_paired, population.fresh(server, people, DATABASE), pairs)
+    with population.copied(server, people, DATABASE) as dsn:
+        figures, sides = trio.run(_paired, dsn, pairs)
     settings: dict[str, Any] = {
         "unit": "s",
         "people": people,
@@ -170,9 +171,10 @@ def measure(server: Server, people: int, pairs: int, *, curve: bool = True) -> l
         ),
     ]
     if curve:
-        points = [
-            trio.run(_alone, population.fresh(server, size, DATABASE), size, 3) for size in SIZES if size < people
-        ]
+        points = []
+        for size in (size for size in SIZES if size < people):
+            with population.copied(server, size, DATABASE) as dsn:
+                points.append(trio.run(_alone, dsn, size, 3))
         points.append({"people": people, "seconds": statistics.median(figures["ours"])})
         base = points[-2]
         entries.append(

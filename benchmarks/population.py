@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,10 +47,11 @@ def template(server: Server, people: int) -> str:
     return name
 
 
-def fresh(server: Server, people: int, name: str) -> str:
-    """A copy of the directory of ``people`` people in a new database ``name``; its address."""
-    source = template(server, people)
-    return server.fresh_database(name, template=source)
+@contextmanager
+def copied(server: Server, people: int, name: str) -> Iterator[str]:
+    """A copy of the directory of ``people`` people in a new database ``name``, dropped at the end; its address."""
+    with server.borrowed(name, template=template(server, people)) as dsn:
+        yield dsn
 
 
 async def _migrate(dsn: str) -> None:

@@ -72,9 +72,8 @@ def busiest(stamps: list[float], window: float) -> tuple[int, float]:
     return most, began - stamps[0]
 
 
-def once(server: Server, people: int, *, per_second: float, seconds: float, workers: int) -> dict[str, Any]:
+def once(dsn: str, *, per_second: float, seconds: float, workers: int) -> dict[str, Any]:
     """One run: the stamps' account. ``per_second`` is the provider's limit, given to the product as it is."""
-    dsn = population.fresh(server, people, DATABASE)
 
     async def prepare(engine: Engine) -> int:
         await engine.publish(house.announcement())
@@ -141,7 +140,8 @@ def measure(
     """``times`` runs; two entries."""
     runs = []
     for _ in range(times):
-        runs.append(once(server, people, per_second=per_second, seconds=seconds, workers=workers))
+        with population.copied(server, people, DATABASE) as dsn:
+            runs.append(once(dsn, per_second=per_second, seconds=seconds, workers=workers))
         harness.say(f"  {runs[-1]}")
     settings = {
         "unit": "share of the limit",

@@ -45,6 +45,15 @@ class Server:
             )
         return self.dsn(name)
 
+    @contextlib.contextmanager
+    def borrowed(self, name: str, *, template: str = "template0") -> Iterator[str]:
+        """A fresh database that is dropped at the end. WAL is counted by the server: what one side leaves behind, such
+        as dead rows for autovacuum, must not be written on another's account."""
+        try:
+            yield self.fresh_database(name, template=template)
+        finally:
+            self.drop(name)
+
     def rename(self, old: str, new: str) -> None:
         """Give the database ``old`` another name."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:

@@ -24,9 +24,9 @@ CLIENTS = 8
 class Sides:
     """Both sides on one database. ``each`` is the number of transactions of each client."""
 
-    def __init__(self, server: Server, people: int, each: int) -> None:
+    def __init__(self, server: Server, dsn: str, people: int, each: int) -> None:
         self.server = server
-        self.dsn = population.fresh(server, people, DATABASE)
+        self.dsn = dsn
         self.each = each
         self.statements = load("small")
         self.connection = psycopg.connect(self.dsn, autocommit=True)
@@ -83,8 +83,9 @@ class Sides:
 
 def measure(server: Server, people: int, pairs: int, each: int) -> list[harness.Entry]:
     """The pairs; one entry."""
-    sides = Sides(server, people, each)
-    figures = harness.interleave({"ours": sides.ours, "bare insert": sides.bare}, pairs)
+    with population.copied(server, people, DATABASE) as dsn:
+        sides = Sides(server, dsn, people, each)
+        figures = harness.interleave({"ours": sides.ours, "bare insert": sides.bare}, pairs)
     return [
         harness.compare(
             16,

@@ -194,16 +194,16 @@ def drain(server: Server, peer: Peer, load: Load, *, held_for: float = 0) -> Dra
     With ``held_for`` seconds, the queue is filled and drained again and again while an old snapshot is held, so that no
     dead row can be cleaned away; the answer is then the last round's.
     """
-    dsn = server.fresh_database(f"peer_{peer.name.replace('-', '_')}")
-    peer.install(dsn)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(GONE_TABLE)
-        with held_snapshot(dsn) if held_for else contextlib.nullcontext():
-            start = time.monotonic()
-            while True:
-                drained = _once(peer, dsn, load, connection)
-                if time.monotonic() - start >= held_for:
-                    return drained
+    with server.borrowed(f"peer_{peer.name.replace('-', '_')}") as dsn:
+        peer.install(dsn)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(GONE_TABLE)
+            with held_snapshot(dsn) if held_for else contextlib.nullcontext():
+                start = time.monotonic()
+                while True:
+                    drained = _once(peer, dsn, load, connection)
+                    if time.monotonic() - start >= held_for:
+                        return drained
 
 
 def _once(peer: Peer, dsn: str, load: Load, connection: psycopg.Connection[Any]) -> Drained:
