@@ -22,7 +22,10 @@ async def talk(smtp: FakeSmtp, *lines: str) -> list[str]:
         buffer = b""
         for line in ("", *lines):
             if line:
-                await stream.send_all(line.encode() + b"\r\n")
+                try:
+                    await stream.send_all(line.encode() + b"\r\n")
+                except trio.BrokenResourceError:
+                    return [*replies[1:], ""]
             while True:
                 head, found, rest = buffer.partition(b"\n")
                 if found and head[3:4] == b" ":
@@ -31,9 +34,12 @@ async def talk(smtp: FakeSmtp, *lines: str) -> list[str]:
                 if found:
                     buffer = rest
                     continue
-                data = await stream.receive_some()
+                try:
+                    data = await stream.receive_some()
+                except trio.BrokenResourceError:
+                    data = b""
                 if not data:
-                    return [*replies, ""]
+                    return [*replies[1:], ""]
                 buffer += data
             replies.append(head.decode().strip())
     return replies[1:]
