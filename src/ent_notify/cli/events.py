@@ -163,6 +163,9 @@ def explain(door: Door, notification: int, person: str, as_json: bool) -> None:
         show_json(told)
         return
     what = f"notification {told.notification} ({told.type}, published {told.published_at:%Y-%m-%d %H:%M} UTC)"
+    if any(part.reason == "not_relayed" for part in told.deliveries):
+        click.echo(f"{what} waits for a worker to take it up: nothing is known of anybody yet (is one running?)")
+        return
     if not told.addressed:
         click.echo(f"{told.person} is not in the audience of {what}")
         return

@@ -1,4 +1,7 @@
-"""From settings to channels: the only place that knows which settings make which channel."""
+"""From settings to channels: the only place that knows which settings make which channel.
+
+The push clients come with the extra ``push``; they are imported only when the settings name an app.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import orjson
 
-from ent_notify.channels.apns import ApnsChannel
 from ent_notify.channels.email import EmailChannel
-from ent_notify.channels.fcm import FcmChannel
 from ent_notify.channels.mime import Sender
 from ent_notify.channels.push_options import APNS_PRODUCTION, APNS_SANDBOX, FCM_PRODUCTION, ApnsOptions, FcmOptions
 from ent_notify.channels.smtp import Login, Relay, Timeouts, TlsMode
@@ -26,6 +27,7 @@ async def connect_channels(engine: Engine) -> AsyncIterator[None]:
     No connection is made before the first send. Raises SettingsError for a key or an account that cannot be used.
     """
     settings = engine.settings
+    await engine.apply_limits()
     async with AsyncExitStack() as stack:
         if settings.email.host is not None:
             mail = EmailChannel(_relay(settings.email), _sender(settings.email, settings.project), engine.clock)
@@ -33,10 +35,14 @@ async def connect_channels(engine: Engine) -> AsyncIterator[None]:
             engine.use_mail(mail)
             await engine.set_rate("email", settings.rates.email_per_second)
         for name, app in settings.apns.items():
+            from ent_notify.channels.apns import ApnsChannel
+
             apns = ApnsChannel(engine.island, _apns(app), clock=engine.clock)
             stack.push_async_callback(apns.aclose)
             await engine.use_push("apns", name, apns, settings.rates.apns_per_second)
         for name, fcm_app in settings.fcm.items():
+            from ent_notify.channels.fcm import FcmChannel
+
             fcm = FcmChannel(engine.island, _fcm(name, fcm_app), clock=engine.clock)
             stack.push_async_callback(fcm.aclose)
             await engine.use_push("fcm", name, fcm, settings.rates.fcm_per_second)

@@ -311,10 +311,12 @@ class Engine:
             clock=self.clock,
             randomness=random.random,
             zone=self.settings.project.timezone,
-            pause=pause or PauseHours(),
+            pause=pause or self._pause_hours(),
             bounds=DeliveryBounds(
                 window=chosen.checkpoint_every,
                 lease=timedelta(seconds=chosen.lease_seconds),
+                daily_cap=self.settings.rates.notifications_per_day,
+                zone=self.settings.project.timezone,
                 retry=RetryBounds(
                     first_delay=timedelta(seconds=chosen.retry_base_seconds),
                     longest_delay=timedelta(seconds=chosen.retry_cap_seconds),
@@ -324,6 +326,18 @@ class Engine:
             senders=chosen.lanes,
             observer=self._observer,
         )
+
+    async def apply_limits(self) -> None:
+        """Bring the shared limits of mail domains and senders in line with the settings."""
+        rates = self.settings.rates
+        await self._fanout.open_mail_groups(
+            {name: (group.domains, group.per_second) for name, group in self.settings.mail_groups.items()}
+        )
+        await self._fanout.limit_senders(rates.sender_per_hour, rates.sender_burst)
+
+    def _pause_hours(self) -> PauseHours:
+        chosen = self.settings.pause
+        return PauseHours(start=chosen.start, end=chosen.end, weekend=chosen.weekend, enabled=chosen.enabled)
 
 
 @asynccontextmanager

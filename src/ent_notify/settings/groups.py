@@ -6,6 +6,7 @@ from TOML, and ``repr`` does not show it. Read one by ``.get_secret_value()``, a
 
 from __future__ import annotations
 
+from datetime import time
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -243,6 +244,28 @@ class GatewaySettings(Group):
     """Seconds that a stopping gateway takes to tell its streams to go elsewhere."""
 
 
+class MailGroup(Group):
+    """Mail domains that one provider receives, limited together. Its table name is the group's name."""
+
+    domains: tuple[str, ...] = Field(min_length=1)
+    """Domains, such as `orange.fr` and `wanadoo.fr`; in the environment, separated by commas."""
+    per_second: float = Field(gt=0)
+    """Mails a second to all of them together."""
+
+
+class PauseSettings(Group):
+    """The hours in which updates are held (circular of 10 July 2025). Urgent ones are not."""
+
+    enabled: bool = True
+    """Whether there is a pause at all."""
+    start: time = time(20, 0)
+    """Local time at which it begins."""
+    end: time = time(7, 0)
+    """Local time at which it ends, and what was held goes out."""
+    weekend: bool = True
+    """Whether it lasts from Friday evening to Monday morning."""
+
+
 class RateSettings(Group):
     """Sends a second that all workers together never exceed."""
 
@@ -252,6 +275,13 @@ class RateSettings(Group):
     """Pushes a second to APNs for one app. Apple publishes no figure and answers 429 to what is too much."""
     fcm_per_second: float | None = Field(default=9_000.0, gt=0)
     """Pushes a second to FCM for one app. Google's quota is 600,000 a minute for a project."""
+    notifications_per_day: int = Field(default=40, ge=1, le=100_000)
+    """Notifications of one person in a day after which no more are pushed; they stay in the inbox. Urgent ones are
+    pushed all the same."""
+    sender_per_hour: float | None = Field(default=None, gt=0)
+    """Events that one sender may publish in an hour; left out: as many as they like."""
+    sender_burst: int = Field(default=100, ge=1, le=1_000_000)
+    """Events that one sender may publish at once, before the hourly limit is felt."""
 
 
 class DirectorySettings(Group):
@@ -302,8 +332,10 @@ class Settings(BaseSettings):
     email: EmailSettings = EmailSettings()
     apns: Table[ApnsApp] = Field(default_factory=dict)
     fcm: Table[FcmApp] = Field(default_factory=dict)
+    mail_groups: Table[MailGroup] = Field(default_factory=dict)
     gateway: GatewaySettings = GatewaySettings()
     rates: RateSettings = RateSettings()
+    pause: PauseSettings = PauseSettings()
     directory: DirectorySettings = DirectorySettings()
     privacy: PrivacySettings = PrivacySettings()
     log: LogSettings = LogSettings()

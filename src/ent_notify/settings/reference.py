@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import time
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -70,7 +71,14 @@ def _flat(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-_WORDS: Mapping[Any, str] = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
+_WORDS: Mapping[Any, str] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    Path: "path",
+    time: "time of day",
+}
 
 
 def _kind(field: FieldInfo, kinds: set[Any]) -> str:

@@ -44,7 +44,8 @@ class PostgresExplaining:
         deliveries += [_delivery(row, now) for row in rows]
         for channel in ("email", "push"):
             if channel in subject["channels"] and not any(d.channel == channel for d in deliveries):
-                deliveries.append(DeliveryExplained(channel, "", "not_planned", _why_not(subject, channel)))
+                state = "pending" if subject["planned_at"] is None else "not_planned"
+                deliveries.append(DeliveryExplained(channel, "", state, _why_not(subject, channel)))
         return Explanation(
             notification=notification,
             type=subject["type"],
