@@ -169,6 +169,11 @@ declare
     sends int;
     taken record;
 begin
+    if exists (select from lane where lane.id = lane_wanted and failures > 0)
+       and exists (select from chunk where lane_id = lane_wanted and state = 2 and due_at > at) then
+        wait_until := at + interval '1 second';   -- half open: somebody else's chunk is the probe
+        return;
+    end if;
     select * into c from chunk where lane_id = lane_wanted and state = 0
     order by chunk.urgency, turn limit 1 for update skip locked;
     if not found then
@@ -189,6 +194,25 @@ begin
     update lane set turn = c.turn where lane.id = lane_wanted and turn < c.turn;
     id := c.id; campaign_id := c.campaign_id; fence := c.fence + 1; size := c.size; start_cursor := c.cursor; urgency := c.urgency;
     starts_at := taken.starts_at; slot_sends := taken.slot_sends; per_second := taken.per_second;
+end $$;
+
+CREATE FUNCTION ent_notify.note_lane(lane_noted smallint, healthy boolean, why text, at timestamp with time zone, rest interval) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    if healthy then
+        update lane set failures = 0, pause_reason = null
+        where id = lane_noted and failures > 0 and paused_until <= at;
+    else
+        update lane set
+            failures = least(failures + case when paused_until > at then 0 else 1 end, 30),
+            paused_until = greatest(paused_until, at + coalesce(rest,
+                case when paused_until > at then interval '0'
+                     else least(interval '5 seconds' * (1 << least(failures, 10)::int), interval '10 minutes') end)),
+            pause_reason = why
+        where id = lane_noted;
+    end if;
 end $$;
 
 CREATE FUNCTION ent_notify.open_lanes() RETURNS trigger
@@ -222,9 +246,9 @@ begin
             using errcode = 'EN002';
     end if;
     select k into name from jsonb_object_keys(event) k
-    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency') limit 1;
+    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency', 'sender') limit 1;
     if name is not null then
-        raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency', name using errcode = 'EN002';
+        raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency, sender', name using errcode = 'EN002';
     end if;
     if jsonb_typeof(event->'key') is distinct from 'string' or char_length(event->>'key') not between 1 and 200 then
         raise exception '"key" (the idempotency key) is a text of 1 to 200 characters, not %', coalesce(left(event->>'key', 40), 'null')
@@ -294,11 +318,21 @@ begin
     on conflict (idempotency_key) do nothing
     returning id into new_id;
     if new_id is not null then
+        if event ? 'sender' then
+            perform take_from_sender(event->>'sender', at);
+        end if;
         return jsonb_build_object('notification', new_id, 'created', true);
     end if;
     select id into new_id from notification where idempotency_key = event->>'key';
     return jsonb_build_object('notification', new_id, 'created', false);
 end $_$;
+
+CREATE FUNCTION ent_notify.quarter_ramp(at timestamp with time zone) RETURNS double precision
+    LANGUAGE sql IMMUTABLE STRICT
+    AS $$
+    select case when s < 60 or s >= 840 then 0.5 when s < 120 then 0.5 + (s - 60) / 120 else 1 end
+    from (select (extract(epoch from at)::numeric % 900)::double precision as s) t
+$$;
 
 CREATE FUNCTION ent_notify.reader_keys(reader integer, at timestamp with time zone) RETURNS TABLE(scope smallint, ref integer, since timestamp with time zone, until timestamp with time zone, child integer)
     LANGUAGE sql STABLE
@@ -394,6 +428,9 @@ declare
 begin
     select * into l from lane where id = lane_wanted for update;
     per_second := l.per_second * 0.99;   -- ent_notify.policy.rate.HEADROOM says why
+    if l.provider = 'fcm' then
+        per_second := per_second * quarter_ramp(at);
+    end if;
     if l.paused_until > at then
         wait_until := l.paused_until;
     elsif l.per_second is null then
@@ -408,6 +445,15 @@ begin
     end if;
 end $$;
 
+CREATE FUNCTION ent_notify.set_mail_lane() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    new.mail_lane := (select d.lane_id from mail_domain d where d.domain = lower(split_part(new.email, '@', 2)));
+    return new;
+end $$;
+
 CREATE FUNCTION ent_notify.settle_window(chunk_settled bigint, fence_held integer, new_cursor integer, accepted_now integer, retried_ok integer[], targets integer[], people integer[], states smallint[], reasons text[], attempts smallint[], retries timestamp with time zone[], at timestamp with time zone, lease interval, release boolean) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -417,10 +463,27 @@ declare
     newly_suppressed int;
     newly_failed int;
     next_retry timestamptz;
+    known int[];
 begin
     select * into c from chunk where id = chunk_settled and fence = fence_held and state = 2 for update;
     if not found then
         return false;
+    end if;
+    -- What a receipt has settled meanwhile is counted already, and stays as it is.
+    known := array(
+        select o.target from outcome o
+        where o.chunk_id = c.id and o.state in (3, 4)
+          and (o.target = any (targets) or o.target = any (retried_ok)
+               or (new_cursor > c.cursor and o.target between c.targets[c.cursor + 1] and c.targets[new_cursor]))
+    );
+    if cardinality(known) > 0 then
+        accepted_now := accepted_now - (select count(*) from unnest(known) k where k <> all (targets));
+        select coalesce(array_agg(o.target), '{}'), coalesce(array_agg(o.person), '{}'), coalesce(array_agg(o.state), '{}'),
+               coalesce(array_agg(o.reason), '{}'), coalesce(array_agg(o.attempts), '{}'), coalesce(array_agg(o.retry_at), '{}')
+        into targets, people, states, reasons, attempts, retries
+        from unnest(targets, people, states, reasons, attempts, retries)
+            o (target, person, state, reason, attempts, retry_at)
+        where o.target <> all (known);
     end if;
     if cardinality(targets) > 0 then
         insert into outcome (chunk_id, target, campaign_id, person_id, state, reason, attempts, retry_at, noted_at)
@@ -432,7 +495,7 @@ begin
                 retry_at = excluded.retry_at, noted_at = excluded.noted_at;
     end if;
     if cardinality(retried_ok) > 0 then
-        delete from outcome where chunk_id = c.id and target = any (retried_ok);
+        delete from outcome where chunk_id = c.id and target = any (retried_ok) and state = 1;
     end if;
     select count(*) filter (where s = 2), count(*) filter (where s = 3) into newly_suppressed, newly_failed from unnest(states) s;
     if release and new_cursor >= c.size then
@@ -481,6 +544,89 @@ CREATE FUNCTION ent_notify.still_addressed(campaign bigint, people integer[], at
       )
     group by h.person_id
 $$;
+
+CREATE FUNCTION ent_notify.take_from_sender(who text, at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    allowed sender_limit;
+    step interval;
+    new_tat timestamptz;
+begin
+    if who is null or char_length(who) not between 1 and 200 then
+        raise exception '"sender" is a text of 1 to 200 characters' using errcode = 'EN002';
+    end if;
+    select * into allowed from sender_limit;
+    if not found then
+        return;
+    end if;
+    step := make_interval(secs => 3600 / allowed.per_hour);
+    insert into sender (name, tat) values (who, at + step)
+    on conflict (name) do update set tat = greatest(sender.tat, at) + step
+    returning tat into new_tat;
+    if new_tat - at > step * allowed.burst then
+        raise exception 'sender "%" publishes too much: at most % at once and % an hour; the next one is allowed at %',
+            who, allowed.burst, allowed.per_hour, new_tat - step * allowed.burst using errcode = 'EN005';
+    end if;
+end $$;
+
+CREATE FUNCTION ent_notify.take_receipt(source text, campaign bigint, way text, told integer, new_state smallint, new_reason text, at timestamp with time zone, OUT effect text, OUT lane_id smallint) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    who int := told;
+    c chunk;
+    o outcome;
+    was smallint;      -- 0: nothing is known yet
+    doubtful boolean;  -- no answer was ever had
+    applies boolean;
+    next_retry timestamptz;
+begin
+    effect := 'unknown';
+    if way = 'push' then
+        select d.person_id into who from device d where d.id = told;
+    end if;
+    select h.* into c
+    from campaign k
+    join lane l on l.channel = way
+    join chunk h on h.campaign_id = k.notification_id and h.lane_id = l.id and h.bucket in (-1, who / coalesce(k.width, 1000))
+    where k.notification_id = take_receipt.campaign and h.targets @> array[told]
+    for update of h;
+    if not found or c.fence = 0 then
+        return;
+    end if;
+    lane_id := c.lane_id;
+    select * into o from outcome x where x.chunk_id = c.id and x.target = told;
+    was := coalesce(o.state, case when array_position(c.targets, told) <= c.cursor then 4 else 0 end);
+    doubtful := o.reason like 'unknown:%';
+    applies := case
+        when was = 2 then false
+        when source = 'bounce' then was <> 3 or doubtful
+        when source = 'device' then o.state is distinct from 4 or (o.reason <> 'opened' and o.reason <> new_reason)
+        when new_state = 4 then was in (0, 1) or (was = 3 and doubtful)
+        when new_state = 3 then was = 0 or (was in (1, 3) and doubtful)
+        else was = 1 and doubtful
+    end;
+    if not coalesce(applies, false) then
+        effect := 'unchanged';
+        return;
+    end if;
+    effect := 'moved';
+    insert into outcome (chunk_id, target, campaign_id, person_id, state, reason, attempts, retry_at, noted_at)
+    values (c.id, told, c.campaign_id, who, new_state, new_reason, 1, null, at)
+    on conflict (chunk_id, target) do update
+        set state = excluded.state, reason = excluded.reason, noted_at = excluded.noted_at,
+            retry_at = case when excluded.state = 1 then outcome.retry_at end;
+    select min(x.retry_at) into next_retry from outcome x where x.chunk_id = c.id and x.state = 1;
+    update chunk h set
+        accepted = h.accepted + (new_state = 4)::int - (was = 4)::int,
+        failed = h.failed + (new_state = 3)::int - (was = 3)::int,
+        state = case when h.state = 1 and h.cursor >= h.size and next_retry is null then 3 else h.state end,
+        due_at = case when h.state = 1 and h.cursor >= h.size then coalesce(next_retry, h.due_at) else h.due_at end
+    where h.id = c.id;
+end $$;
 
 CREATE TABLE ent_notify.audience (
     notification_id bigint NOT NULL,
@@ -603,7 +749,8 @@ CREATE TABLE ent_notify.lane (
     tat timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     turn bigint DEFAULT 0 NOT NULL,
     paused_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    pause_reason text
+    pause_reason text,
+    failures smallint DEFAULT 0 NOT NULL
 );
 
 ALTER TABLE ent_notify.lane ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -613,6 +760,11 @@ ALTER TABLE ent_notify.lane ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE ent_notify.mail_domain (
+    domain text NOT NULL,
+    lane_id smallint NOT NULL
 );
 
 CREATE TABLE ent_notify.membership (
@@ -703,6 +855,7 @@ CREATE TABLE ent_notify.person (
     email text,
     email_dropped_at timestamp with time zone,
     email_drop_reason text,
+    mail_lane smallint,
     hidden_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
     CONSTRAINT person_profile_check CHECK (((profile >= 1) AND (profile <= 4)))
@@ -748,6 +901,18 @@ ALTER TABLE ent_notify.school ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE ent_notify.sender (
+    name text NOT NULL,
+    tat timestamp with time zone NOT NULL
+);
+
+CREATE TABLE ent_notify.sender_limit (
+    only_row boolean DEFAULT true NOT NULL,
+    per_hour double precision NOT NULL,
+    burst integer NOT NULL,
+    CONSTRAINT sender_limit_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE ent_notify.stream_ticket (
     digest bytea NOT NULL,
     person_id integer NOT NULL,
@@ -756,8 +921,8 @@ CREATE TABLE ent_notify.stream_ticket (
 
 INSERT INTO ent_notify.feed VALUES (true, 0);
 
-INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', 0, '-infinity', NULL);
-INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', 0, '-infinity', NULL);
+INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', 0, '-infinity', NULL, 0);
+INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', 0, '-infinity', NULL, 0);
 
 SELECT pg_catalog.setval('ent_notify.chunk_id_seq', 1, false);
 
@@ -808,6 +973,9 @@ ALTER TABLE ONLY ent_notify.lane
 ALTER TABLE ONLY ent_notify.lane
     ADD CONSTRAINT lane_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY ent_notify.mail_domain
+    ADD CONSTRAINT mail_domain_pkey PRIMARY KEY (domain);
+
 ALTER TABLE ONLY ent_notify.membership
     ADD CONSTRAINT membership_pkey PRIMARY KEY (group_id, person_id);
 
@@ -856,6 +1024,12 @@ ALTER TABLE ONLY ent_notify.school
 ALTER TABLE ONLY ent_notify.school
     ADD CONSTRAINT school_uai_key UNIQUE (uai);
 
+ALTER TABLE ONLY ent_notify.sender_limit
+    ADD CONSTRAINT sender_limit_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY ent_notify.sender
+    ADD CONSTRAINT sender_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY ent_notify.stream_ticket
     ADD CONSTRAINT stream_ticket_pkey PRIMARY KEY (digest);
 
@@ -864,6 +1038,8 @@ CREATE INDEX audience_reader ON ent_notify.audience USING btree (scope, ref, fee
 CREATE INDEX campaign_unplanned ON ent_notify.campaign USING btree (feed_seq) WHERE (planned_at IS NULL);
 
 CREATE INDEX chunk_due ON ent_notify.chunk USING btree (due_at) WHERE (state = ANY (ARRAY[1, 2]));
+
+CREATE INDEX chunk_leased ON ent_notify.chunk USING btree (lane_id) WHERE (state = 2);
 
 CREATE INDEX chunk_ready ON ent_notify.chunk USING btree (lane_id, urgency, turn) WHERE (state = 0);
 
@@ -874,6 +1050,8 @@ CREATE UNIQUE INDEX device_token ON ent_notify.device USING btree (provider, tok
 CREATE INDEX guardian_link_guardian ON ent_notify.guardian_link USING btree (guardian_id) INCLUDE (pupil_id, legal_level, restricted);
 
 CREATE INDEX membership_person ON ent_notify.membership USING btree (person_id) INCLUDE (group_id, valid_from, valid_until);
+
+CREATE INDEX notification_published ON ent_notify.notification USING btree (published_at) INCLUDE (feed_seq);
 
 CREATE INDEX notification_unrelayed ON ent_notify.notification USING btree (id) WHERE (feed_seq IS NULL);
 
@@ -887,6 +1065,10 @@ CREATE INDEX people_group_school ON ent_notify.people_group USING btree (school_
 
 CREATE TRIGGER device_opens_lane AFTER INSERT ON ent_notify.device REFERENCING NEW TABLE AS registered FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.open_lanes();
 
+CREATE TRIGGER person_mail_lane_insert BEFORE INSERT ON ent_notify.person FOR EACH ROW WHEN ((new.email IS NOT NULL)) EXECUTE FUNCTION ent_notify.set_mail_lane();
+
+CREATE TRIGGER person_mail_lane_update BEFORE UPDATE OF email ON ent_notify.person FOR EACH ROW WHEN ((new.email IS DISTINCT FROM old.email)) EXECUTE FUNCTION ent_notify.set_mail_lane();
+
 ALTER TABLE ONLY ent_notify.audience
     ADD CONSTRAINT audience_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;
 
@@ -895,6 +1077,9 @@ ALTER TABLE ONLY ent_notify.campaign
 
 ALTER TABLE ONLY ent_notify.chunk
     ADD CONSTRAINT chunk_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
+
+ALTER TABLE ONLY ent_notify.mail_domain
+    ADD CONSTRAINT mail_domain_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
 
 ALTER TABLE ONLY ent_notify.message
     ADD CONSTRAINT message_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;

@@ -204,7 +204,7 @@ create table outcome (
     target      int not null,
     campaign_id bigint not null,
     person_id   int not null,
-    state       smallint not null,                 -- 1 retry, 2 suppressed, 3 failed
+    state       smallint not null,                 -- 1 retry, 2 suppressed, 3 failed, 4 accepted, as a receipt says
     reason      text not null,
     attempts    smallint not null,
     retry_at    timestamptz,

@@ -544,10 +544,27 @@ declare
     newly_suppressed int;
     newly_failed int;
     next_retry timestamptz;
+    known int[];
 begin
     select * into c from chunk where id = chunk_settled and fence = fence_held and state = 2 for update;
     if not found then
         return false;
+    end if;
+    -- What a receipt has settled meanwhile is counted already, and stays as it is.
+    known := array(
+        select o.target from outcome o
+        where o.chunk_id = c.id and o.state in (3, 4)
+          and (o.target = any (targets) or o.target = any (retried_ok)
+               or (new_cursor > c.cursor and o.target between c.targets[c.cursor + 1] and c.targets[new_cursor]))
+    );
+    if cardinality(known) > 0 then
+        accepted_now := accepted_now - (select count(*) from unnest(known) k where k <> all (targets));
+        select coalesce(array_agg(o.target), '{}'), coalesce(array_agg(o.person), '{}'), coalesce(array_agg(o.state), '{}'),
+               coalesce(array_agg(o.reason), '{}'), coalesce(array_agg(o.attempts), '{}'), coalesce(array_agg(o.retry_at), '{}')
+        into targets, people, states, reasons, attempts, retries
+        from unnest(targets, people, states, reasons, attempts, retries)
+            o (target, person, state, reason, attempts, retry_at)
+        where o.target <> all (known);
     end if;
     if cardinality(targets) > 0 then
         insert into outcome (chunk_id, target, campaign_id, person_id, state, reason, attempts, retry_at, noted_at)
@@ -559,7 +576,7 @@ begin
                 retry_at = excluded.retry_at, noted_at = excluded.noted_at;
     end if;
     if cardinality(retried_ok) > 0 then
-        delete from outcome where chunk_id = c.id and target = any (retried_ok);
+        delete from outcome where chunk_id = c.id and target = any (retried_ok) and state = 1;
     end if;
     select count(*) filter (where s = 2), count(*) filter (where s = 3) into newly_suppressed, newly_failed from unnest(states) s;
     if release and new_cursor >= c.size then
