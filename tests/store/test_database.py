@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 import trio
+import trio.testing
 
 from ent_notify._island import Island
 from ent_notify._island.codecs import INFINITY, MINUS_INFINITY
@@ -271,6 +272,20 @@ async def test_a_full_pool_is_store_busy(empty_dsn: str, island: Island) -> None
     ):
         with pytest.raises(StoreBusy, match=r"1 of 1 connections are in use.*raise the pool size"):
             await database.fetchval(BACKEND)
+
+
+async def test_a_caller_cancelled_while_it_waits_for_a_connection_takes_none(notes: Database) -> None:
+    async with notes.transaction(), notes.transaction():  # both connections
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(notes.fetchval, BACKEND)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        assert scope.cancelled_caught
+    assert await notes.fetchval(COUNT) == 0
+    async with notes.transaction(), notes.transaction():
+        pass
 
 
 async def flaky(database: Database, failures: int, sqlstate: str) -> Query:
