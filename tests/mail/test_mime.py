@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ent_notify import words
-from ent_notify.channels.mime import DateLine, MailTemplate, Sender, compose, is_address
+from ent_notify.channels.headers import is_address
+from ent_notify.channels.mime import DateLine, MailTemplate, Sender, compose
 from ent_notify.errors import MalformedMail, SettingsError
 from ent_notify.model.delivery import MailContent, Outgoing, Verdict, VerdictKind
 

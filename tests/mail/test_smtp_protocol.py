@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ent_notify.channels.smtp.protocol import (
-    Answered,
-    Login,
-    Lost,
-    Mail,
-    Outcome,
-    Returned,
-    SmtpClient,
-    State,
-)
+from ent_notify.channels.smtp.protocol import SmtpClient, State
 from ent_notify.channels.smtp.reply import LINE_LIMIT, LINES_LIMIT, NotSmtp, Reply, ReplyReader
+from ent_notify.channels.smtp.values import Answered, Login, Lost, Mail, Outcome, Returned
 from ent_notify.policy.mail_verdicts import Phase
 
 EHLO = b"250-relay\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 1000\r\n250-SMTPUTF8\r\n250 DSN\r\n"

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import trio
 
-from ent_notify.channels.mime import DateLine, MailTemplate, Sender, compose, is_address
+from ent_notify.channels.headers import is_address
+from ent_notify.channels.mime import DateLine, MailTemplate, Sender, compose
 from ent_notify.channels.smtp.connection import Relay
 from ent_notify.channels.smtp.pool import SmtpPool
-from ent_notify.channels.smtp.protocol import Mail
+from ent_notify.channels.smtp.values import Mail
 from ent_notify.errors import ChannelDown, MalformedMail
 from ent_notify.model.delivery import MailContent, Outgoing, Verdict, VerdictKind
 from ent_notify.policy.mail_verdicts import GROUP_WAIT

@@ -1,6 +1,6 @@
 """Mails as bytes: encoded by the standard library once for a campaign, then filled for each recipient.
 
-``compose`` builds one recipient's ``EmailMessage``, which costs the better part of a millisecond. ``MailTemplate``
+``compose`` builds one recipient's ``EmailMessage``, which costs a millisecond or two. ``MailTemplate``
 lets the same function build the message once, with a mark on every line that has a personal place, keeps what lies
 between the marks, and afterwards writes those lines alone. Both ways give the same bytes: a property test holds them
 to it. A line that is long or not plain ASCII goes through the standard library's own encoder each time.
@@ -13,68 +13,39 @@ from binascii import b2a_qp
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.headerregistry import Address, BaseHeader, HeaderRegistry
+from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP, EmailPolicy, Policy
+from email.policy import EmailPolicy
 from email.quoprimime import body_encode
 from email.utils import format_datetime
 from hashlib import sha256
 from html import escape
-from typing import Any, ClassVar, Literal
 
 from ent_notify.channels import places
+from ent_notify.channels.headers import (
+    CONTROL,
+    LINE_LENGTH,
+    POLICY,
+    UTF8_POLICY,
+    folded,
+    header_line,
+    is_address,
+    is_plain_address,
+    is_url,
+    plain,
+)
 from ent_notify.errors import MalformedMail, SettingsError
 from ent_notify.model.delivery import MailContent, Outgoing, Verdict, VerdictKind
 
-LINE_LENGTH = 76
-"""RFC 2045, 6.7 (quoted-printable) and RFC 2047, 2 (encoded words)."""
-
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
-_NO_UTF8_ATOM = r"\x00- \x7f-\xa0\"(),:;<>@\[\\\]\u2028\u2029\ud800-\udfff"
-_UTF8_ADDRESS = re.compile(rf"[^{_NO_UTF8_ATOM}]{{1,64}}@[^{_NO_UTF8_ATOM}!-,/=?^_`{{-~]{{1,189}}")
 _DEDUP_ID = re.compile(r"[0-9A-Za-z]+(?:[._-][0-9A-Za-z]+)*")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
-_URL = re.compile(r"(?=.{1,900}\Z)https?://[!#-;=?-\[\]_a-z~]+")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _MARKUP = re.compile("[&<>\"']")
-_ENCODED_WORD = re.compile(r"=(?=\?[^?]*\?[bBqQ]\?)")
 _NEW_FIELD = re.compile(r"\n(?![ \t]|\Z)")
 
 _BAD_ADDRESS = Verdict(VerdictKind.BAD_MESSAGE, "mail.address", quarantine=True)
 _BAD_ID = Verdict(VerdictKind.BAD_MESSAGE, "mail.dedup_id")
 _BAD_UNSUBSCRIBE = Verdict(VerdictKind.BAD_MESSAGE, "mail.unsubscribe_url")
 _NO_VALUE = Verdict(VerdictKind.BAD_MESSAGE, "mail.personal")
-
-
-class _UrlHeader(BaseHeader):
-    """A header that holds one URL in angle brackets (RFC 2369), on one line however long.
-
-    As an unstructured header it would become an encoded word past 76 characters, which no mail program reads.
-    """
-
-    max_count: ClassVar[Literal[1]] = 1
-
-    @classmethod
-    def parse(cls, value: str, kwds: dict[str, Any]) -> None:
-        """The registry's hook: take the value as it is."""
-        kwds["parse_tree"] = None
-        kwds["decoded"] = value
-
-    def fold(self, *, policy: Policy[Any]) -> str:
-        """The header's one line; RFC 5322, 2.1.1 allows 998 octets, and a URL here is at most 900."""
-        return f"{self.name}: {self}{policy.linesep}"
-
-
-def _policy() -> EmailPolicy[EmailMessage]:
-    registry = HeaderRegistry()
-    registry.map_to_type("list-unsubscribe", _UrlHeader)
-    return SMTP.clone(max_line_length=LINE_LENGTH, header_factory=registry)
-
-
-POLICY = _policy()
-UTF8_POLICY = POLICY.clone(utf8=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +64,11 @@ class Sender:
 
     def __post_init__(self) -> None:
         for address in (self.address, self.envelope, f"x@{self.message_domain}", self.reply_to or self.address):
-            if not (address.isascii() and is_address(address)):
+            if not is_plain_address(address):
                 raise SettingsError(
                     f"{address!r} cannot be a mail's sender; give a plain address such as info@bureau.example"
                 )
-        if _CONTROL.search(self.name):
+        if CONTROL.search(self.name):
             raise SettingsError(f"the mail sender's name {self.name!r} has a control character in it; take it out")
 
     @property
@@ -120,13 +91,6 @@ class DateLine:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "line", f"Date: {format_datetime(self.date)}".encode())
-
-
-def is_address(address: str) -> bool:
-    """Whether ``address`` can be written to: a dot-atom and a host name (RFC 5321), or their internationalised kin
-    (RFC 6531). Quoted local parts and address literals are not taken."""
-    pattern = _ADDRESS if address.isascii() else _UTF8_ADDRESS
-    return pattern.fullmatch(address) is not None and _fits(address)
 
 
 def compose(content: MailContent, language: str, sender: Sender, outgoing: Outgoing, date: datetime) -> EmailMessage:
@@ -181,7 +145,7 @@ class MailTemplate:
         ``outgoing.address`` has to be ASCII; ``compose`` is for the others.
         """
         address = outgoing.address
-        if not (_ADDRESS.fullmatch(address) and _fits(address)):
+        if not is_plain_address(address):
             return _BAD_ADDRESS
         if not _DEDUP_ID.fullmatch(outgoing.dedup_id):
             return _BAD_ID
@@ -190,13 +154,13 @@ class MailTemplate:
         shape = self._shapes[keys] if keys in self._shapes else self._shape(keys)
         if shape is None:
             return _NO_VALUE
-        lines = [_header(f"To: {address}")]
+        lines = [header_line(f"To: {address}")]
         if shape.subject is not None:
-            lines.append(_folded("Subject", _plain(shape.subject % values)))
-        lines += (date.line, _header(f"Message-ID: <{outgoing.dedup_id}@{self._message_domain}>"))
+            lines.append(folded("Subject", plain(shape.subject % values)))
+        lines += (date.line, header_line(f"Message-ID: <{outgoing.dedup_id}@{self._message_domain}>"))
         if "unsubscribe_url" in values:
             url = values["unsubscribe_url"]
-            if not _URL.fullmatch(url):
+            if not is_url(url):
                 return _BAD_UNSUBSCRIBE
             lines.append(f"List-Unsubscribe: <{url}>".encode())
         if shape.count:
@@ -302,16 +266,16 @@ def _message(
 ) -> EmailMessage:
     """The one place where a message is made. Order of headers and parts is fixed; text/plain comes first, as the
     less rich alternative does (RFC 2046, 5.1.4)."""
-    if (problem := _CONTROL.search(subject)) is not None:
+    if (problem := CONTROL.search(subject)) is not None:
         raise MalformedMail(f"the subject has {problem[0]!r} in it; a subject is one line of text")
     if not _LANGUAGE.fullmatch(language):
         raise MalformedMail(f"{language!r} is not a language tag; give one such as fr or en-GB")
-    if unsubscribe is not None and not _URL.fullmatch(unsubscribe):
+    if unsubscribe is not None and not is_url(unsubscribe):
         raise MalformedMail("the unsubscribe_url is no URL that a header can bear; give an https one in ASCII")
     message = EmailMessage(policy)
-    message["From"] = Address(_plain(sender.name), addr_spec=sender.address)
+    message["From"] = Address(plain(sender.name), addr_spec=sender.address)
     message["To"] = to
-    message["Subject"] = _plain(subject)
+    message["Subject"] = plain(subject)
     message["Date"] = date
     message["Message-ID"] = f"<{message_id}>"
     if sender.reply_to:
@@ -329,19 +293,6 @@ def _message(
     return message
 
 
-def _header(line: str) -> bytes:
-    """A valid ASCII header without its line end; what is too long for a line is folded by the standard library."""
-    if len(line) <= LINE_LENGTH:
-        return line.encode("ascii")
-    name, _, value = line.partition(": ")
-    return _folded(name, value)
-
-
-def _folded(name: str, value: str) -> bytes:
-    folded = POLICY.header_factory(name, value).fold(policy=POLICY)
-    return str(folded).removesuffix("\r\n").encode("ascii")
-
-
 def _encoded(lines: str, count: int) -> list[bytes]:
     """Lines of a part in quoted-printable, each as the standard library's ``EmailMessage`` writes it.
 
@@ -357,12 +308,6 @@ def _encoded(lines: str, count: int) -> list[bytes]:
     ]
 
 
-def _plain(text: str) -> str:
-    """``text`` with nothing in it that reads as an encoded word: the standard library would decode it, and what it
-    hides (a line break, say) would reach the header."""
-    return _ENCODED_WORD.sub("=\N{WORD JOINER}", text)
-
-
 def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
@@ -375,15 +320,10 @@ def _values(personal: Mapping[str, str]) -> dict[str, str]:
     """What the recipient has: values on one line, without those that are empty."""
     values = {}
     for key, value in personal.items():
-        clean = value if value.isprintable() else _CONTROL.sub(" ", value)
+        clean = value if value.isprintable() else CONTROL.sub(" ", value)
         if clean := clean.strip():
             values[key] = clean
     return values
-
-
-def _fits(address: str) -> bool:
-    """Lengths of RFC 5321, 4.5.3.1; and nothing that reads as an encoded word."""
-    return len(address) <= 254 and address.index("@") <= 64 and "=?" not in address
 
 
 def _boundary(content: MailContent) -> str:

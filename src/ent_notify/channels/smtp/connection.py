@@ -9,13 +9,8 @@ from typing import Protocol
 
 import trio
 
-from ent_notify.channels.smtp.protocol import (
-    Login,
-    Mail,
-    Outcome,
-    SmtpClient,
-    State,
-)
+from ent_notify.channels.smtp.protocol import SmtpClient, State
+from ent_notify.channels.smtp.values import Login, Mail, Outcome
 from ent_notify.channels.smtp.wire import Broken, FlatWire, StreamWire, Wire
 from ent_notify.errors import SettingsError
 from ent_notify.policy.mail_verdicts import Phase

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import trio
 
 from ent_notify.channels.smtp.connection import Connection, Relay, Unavailable
-from ent_notify.channels.smtp.protocol import NO_CONNECTION, Lost, Mail, Outcome, Returned
+from ent_notify.channels.smtp.values import NO_CONNECTION, Lost, Mail, Outcome, Returned
 from ent_notify.errors import ChannelDown
 from ent_notify.model.delivery import Verdict, VerdictKind
 from ent_notify.policy.mail_verdicts import Phase, smtp_verdict
