@@ -19,6 +19,7 @@ from ent_notify.model.fanout import (
     Target,
 )
 from ent_notify.model.feed import FeedHint, FeedItem, Key
+from ent_notify.model.receipts import Receipt, Taken
 from ent_notify.policy.rate import Slot
 
 
@@ -132,8 +133,8 @@ class FanoutStore(Protocol):
         """A good or a bad window, for the lane's breaker; ``rest`` is what the provider asked for."""
         ...
 
-    async def restore(self, lane: Lane, since: datetime) -> None:
-        """Take back the drops that a lane's answers have caused since then."""
+    async def restore(self, lane: Lane, since: datetime) -> int:
+        """Take back the drops that a lane's answers have caused since then; how many."""
         ...
 
     async def claim(
@@ -170,6 +171,22 @@ class FanoutStore(Protocol):
 
     async def drop(self, channel: str, dropped: Sequence[DroppedTarget], now: datetime) -> None:
         """Take devices or addresses out of use."""
+        ...
+
+
+class ReceiptStore(Protocol):
+    """Receipts: what is learnt of a delivery after it was sent."""
+
+    async def take(self, receipts: Sequence[Receipt], now: datetime) -> list[Taken]:
+        """Take receipts, each moving its delivery where it knows better; what each did, in order."""
+        ...
+
+    async def addresses(self, people: Sequence[int]) -> Mapping[int, str]:
+        """The mail addresses that people have now, by internal id."""
+        ...
+
+    async def mail_answers(self, lane: int, since: datetime) -> tuple[int, Mapping[str, int]]:
+        """Of the campaigns published since then: mails of a lane that were accepted, and bounces by reason."""
         ...
 
 

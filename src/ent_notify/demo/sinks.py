@@ -61,9 +61,12 @@ async def open_sinks(engine: Engine) -> AsyncIterator[Sinks]:
                 port=apns.port,
                 ca=apns.ca,
             ),
+            late=engine.receipts.late_hook(f"push:apns:{APP}"),
         )
         google = FcmChannel(
-            engine.island, FcmOptions(service_account=fcm.service_account, base_url=fcm.base_url, ca=fcm.ca)
+            engine.island,
+            FcmOptions(service_account=fcm.service_account, base_url=fcm.base_url, ca=fcm.ca),
+            late=engine.receipts.late_hook(f"push:fcm:{APP}"),
         )
         rates = engine.settings.rates
         engine.use_mail(mail)

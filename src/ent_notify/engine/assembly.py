@@ -37,13 +37,23 @@ async def connect_channels(engine: Engine) -> AsyncIterator[None]:
         for name, app in settings.apns.items():
             from ent_notify.channels.apns import ApnsChannel
 
-            apns = ApnsChannel(engine.island, _apns(app), clock=engine.clock)
+            apns = ApnsChannel(
+                engine.island,
+                _apns(app),
+                clock=engine.clock,
+                late=engine.receipts.late_hook(f"push:apns:{name}"),
+            )
             stack.push_async_callback(apns.aclose)
             await engine.use_push("apns", name, apns, settings.rates.apns_per_second)
         for name, fcm_app in settings.fcm.items():
             from ent_notify.channels.fcm import FcmChannel
 
-            fcm = FcmChannel(engine.island, _fcm(name, fcm_app), clock=engine.clock)
+            fcm = FcmChannel(
+                engine.island,
+                _fcm(name, fcm_app),
+                clock=engine.clock,
+                late=engine.receipts.late_hook(f"push:fcm:{name}"),
+            )
             stack.push_async_callback(fcm.aclose)
             await engine.use_push("fcm", name, fcm, settings.rates.fcm_per_second)
         yield

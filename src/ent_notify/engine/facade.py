@@ -15,11 +15,12 @@ from typing import Any
 from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
+from ent_notify.engine.receipts import Receipts
 from ent_notify.errors import NotAllowed, PublishError
 from ent_notify.flows.deliver import DeliveryBounds, Outbox
 from ent_notify.flows.directory import sync
 from ent_notify.flows.fanout import Worker
-from ent_notify.flows.outbox import MailOutbox, PushOutbox, Unsubscribe
+from ent_notify.flows.outbox import DeliveryIds, MailOutbox, PushOutbox, Unsubscribe
 from ent_notify.model.delivery import Ledger
 from ent_notify.model.directory import OnProgress, SyncReport
 from ent_notify.model.events import BUILT_IN, Event
@@ -27,6 +28,7 @@ from ent_notify.model.fanout import ChannelLedger, Lane, Published
 from ent_notify.model.feed import FeedHint, FeedItem, Key
 from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader
 from ent_notify.model.people import DeviceId, DeviceRegistration, Preference, Profile, Provider, SourceItem
+from ent_notify.model.receipts import BounceCounts
 from ent_notify.policy.contact import may_open
 from ent_notify.policy.pause import PauseHours
 from ent_notify.policy.retry import RetryBounds
@@ -40,6 +42,7 @@ from ent_notify.store.explaining import PostgresExplaining
 from ent_notify.store.fanout import PostgresFanout
 from ent_notify.store.inbox import PostgresInbox
 from ent_notify.store.publishing import PostgresPublishing
+from ent_notify.store.receipts import PostgresReceipts
 from ent_notify.words import Project, Words
 
 
@@ -63,10 +66,11 @@ class Engine:
         self._directory = PostgresDirectory(db)
         self._devices = PostgresDevices(db)
         self._outboxes: dict[str, Outbox] = {}
-        key = settings.email.unsubscribe_key
-        self._unsubscribe = Unsubscribe(
-            settings.project.url, secrets.token_bytes(32) if key is None else key.get_secret_value().encode()
-        )
+        secret = settings.email.unsubscribe_key
+        key = None if secret is None else secret.get_secret_value().encode()
+        self._unsubscribe = Unsubscribe(settings.project.url, key or secrets.token_bytes(32))
+        self._ids = DeliveryIds(key)
+        self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
     # ------------------------------------------------------------ publishing
 
@@ -114,6 +118,10 @@ class Engine:
     ) -> list[Mapping[str, Any]]:
         """People that a campaign has not reached, with reasons."""
         return await self._explaining.not_reached(campaign, most, after)
+
+    async def receipt(self, mail: bytes) -> BounceCounts:
+        """Take in a bounced mail: see ``receipts.bounce``."""
+        return await self.receipts.bounce(mail)
 
     async def lanes(self) -> list[Lane]:
         """Every lane with its rate and its pause."""
@@ -283,7 +291,7 @@ class Engine:
     def use_mail(self, channel: MailChannel) -> None:
         """Send the lane ``email`` through ``channel``."""
         project = Project(self.settings.project.name, self.settings.project.url, self.settings.project.timezone)
-        self._outboxes["email"] = MailOutbox(channel, self.words, project, self._unsubscribe)
+        self._outboxes["email"] = MailOutbox(channel, self.words, project, self._unsubscribe, self._ids)
 
     async def use_push(self, provider: str, app: str, channel: PushChannel, per_second: float | None = None) -> None:
         """Send the lane ``push:PROVIDER:APP`` through ``channel``, at ``per_second`` for all workers together."""
@@ -325,6 +333,7 @@ class Engine:
             ),
             senders=chosen.lanes,
             observer=self._observer,
+            late=self.receipts.late_answers,
         )
 
     async def apply_limits(self) -> None:

@@ -13,6 +13,7 @@ import trio
 
 from ent_notify.flows.deliver import Deliverer, DeliveryBounds, Outbox, Outboxes, outbox_of
 from ent_notify.flows.lane_care import LaneCare
+from ent_notify.flows.receipts import LateAnswers
 from ent_notify.model.fanout import Lane, NothingToClaim
 from ent_notify.policy.pause import FRENCH_ZONES, PauseHours, held_until
 from ent_notify.ports import Clock, FanoutObserver, FanoutStore, Unobserved
@@ -39,6 +40,7 @@ class Worker:
     bounds: DeliveryBounds = field(default_factory=DeliveryBounds)
     senders: int = 2
     observer: FanoutObserver = field(default_factory=Unobserved)
+    late: LateAnswers | None = None
     draining: bool = False
     claimed: int = 0
     _care: dict[int, LaneCare] = field(default_factory=dict)
@@ -48,12 +50,20 @@ class Worker:
         self.draining = True
 
     async def tick(self) -> int:
-        """Relay, plan and promote once; answers how many things moved. Planning runs until nothing waits."""
+        """Relay, plan, take late answers in, promote: once; answers how many things moved. Planning runs until nothing
+        waits."""
         moved = await self.store.relay(_RELAY_BATCH)
         self.observer.relayed(moved)
         moved += await self._plan()
+        moved += await self._take_late()
         moved += await self.store.promote(self.clock.now(), _PROMOTE_BATCH)
         return moved
+
+    async def _take_late(self) -> int:
+        if not self.late:
+            return 0
+        care = {lane.name: self._care_of(lane) for lane in await self.store.lanes()}
+        return await self.late.settle(care, self.clock.now())
 
     async def _plan(self) -> int:
         planned = 0
@@ -103,8 +113,11 @@ class Worker:
             if not moved and self.claimed == before:
                 return
 
+    def _care_of(self, lane: Lane) -> LaneCare:
+        return self._care.setdefault(lane.id, LaneCare(self.store, lane, self.observer))
+
     async def _serve(self, lane: Lane, outbox: Outbox, until_idle: bool = False) -> None:
-        care = self._care.setdefault(lane.id, LaneCare(self.store, lane, self.observer))
+        care = self._care_of(lane)
         deliverer = Deliverer(self.store, lane, outbox, self.clock, self.randomness, self.bounds, self.observer, care)
         while not self.draining:
             now = self.clock.now()

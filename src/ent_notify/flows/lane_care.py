@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ent_notify.model.delivery import Verdict, VerdictKind
+from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
 from ent_notify.model.fanout import DroppedTarget, Lane, Target
 from ent_notify.policy import breaker, drops
 from ent_notify.ports import FanoutObserver, FanoutStore
@@ -44,7 +44,7 @@ class LaneCare:
         rest = Verdict(pause.kind, pause.reason, DISBELIEF_SECONDS)
         return [rest if v.kind is VerdictKind.DROP_TARGET or v.quarantine else v for v in verdicts]
 
-    async def react(self, targets: Sequence[Target], verdicts: Sequence[Verdict], now: datetime) -> None:
+    async def react(self, targets: Sequence[Target | Outgoing], verdicts: Sequence[Verdict], now: datetime) -> None:
         """Drop what is gone, and tell the lane's breaker how the window went."""
         dropped = [
             DroppedTarget(t.target, t.address or "", v.reason)

@@ -7,6 +7,7 @@ it replaces instead of doubling.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,6 +22,7 @@ from ent_notify.words import Project, Words
 Content = TypeVar("Content")
 
 _NAMESPACE = UUID("6f0f3b0a-5b7e-4b7c-9a86-3d3d0a3c9f11")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def dedup_id(notification: int, channel: str, target: int) -> str:
@@ -57,6 +59,39 @@ class Unsubscribe:
         return hmac.digest(self.key, claim.encode(), "sha256").hex()[:32]
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryIds:
+    """The ids of mails, which come back with a bounce. ``key`` signs them: at least 32 bytes.
+
+    An id says which delivery it is (``12.345.`` and a signature: notification, person), so that nothing need be stored
+    to find it again; whoever can show one has had that mail in hand. Without a key ids say nothing, and no bounce can
+    be believed.
+    """
+
+    key: bytes | None = None
+
+    def mail(self, notification: int, person: int) -> str:
+        """The id of one mail, for ever the same under the same key."""
+        if self.key is None:
+            return dedup_id(notification, "email", person)
+        claim = f"{notification}.{person}"
+        return f"{claim}.{self._sign(claim, self.key)}"
+
+    def read(self, text: str) -> tuple[int, int] | None:
+        """(notification, person) of a mail's id; None if nobody signed it."""
+        claim, _, signature = text.rpartition(".")
+        notification, _, person = claim.partition(".")
+        if self.key is None or not (_NUMBER.fullmatch(notification) and _NUMBER.fullmatch(person)):
+            return None
+        if not hmac.compare_digest(signature.encode(), self._sign(claim, self.key).encode()):
+            return None
+        return int(notification), int(person)
+
+    @staticmethod
+    def _sign(claim: str, key: bytes) -> str:
+        return hmac.digest(key, f"mail:{claim}".encode(), "sha256").hex()[:32]
+
+
 class _ByLanguage(dict[str, Content]):
     """Renders a language's text when it is first asked for."""
 
@@ -77,6 +112,7 @@ class MailOutbox:
     words: Words
     project: Project
     unsubscribe: Unsubscribe
+    ids: DeliveryIds = DeliveryIds()
 
     def sender(self, content: CampaignContent) -> Sender:
         """See Outbox."""
@@ -99,12 +135,13 @@ class MailOutbox:
             target=target.target,
             address=target.address or "",
             language=self.words.resolve(target.language),
-            dedup_id=dedup_id(content.notification, "email", target.target),
+            dedup_id=self.ids.mail(content.notification, target.target),
             personal={
                 "name": target.name,
                 "children": ", ".join(target.children),
                 "unsubscribe_url": self.unsubscribe.link(target.person, content.category),
             },
+            notification=content.notification,
         )
 
 
@@ -145,4 +182,5 @@ class PushOutbox:
             language=self.words.resolve(target.language),
             dedup_id=dedup_id(content.notification, "push", target.target),
             registered_at=target.registered_at,
+            notification=content.notification,
         )

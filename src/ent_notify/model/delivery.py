@@ -63,7 +63,7 @@ class Outgoing:
     ``target`` is the person id (email) or the device id (push); ``address`` the mail address or the token.
     ``dedup_id`` is a UUID derived from notification and target: it becomes the apns-id or the Message-ID, so a repeat
     replaces instead of doubling. ``personal`` fills the personal places of a mail (``name``, ``children``,
-    ``unsubscribe_url``); push never sees it.
+    ``unsubscribe_url``); push never sees it. ``notification`` says which one it is of, so that a late answer finds it.
     """
 
     target: int
@@ -72,6 +72,7 @@ class Outgoing:
     dedup_id: str
     registered_at: datetime | None = None
     personal: Mapping[str, str] = field(default_factory=dict)
+    notification: int = 0
 
 
 @dataclass(frozen=True, slots=True)

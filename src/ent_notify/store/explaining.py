@@ -13,7 +13,7 @@ from ent_notify.model.fanout import ChannelLedger
 from ent_notify.model.inbox import DeliveryExplained, Explanation
 from ent_notify.store.database import Database, Record
 
-_STATES = {1: "retry", 2: "suppressed", 3: "failed"}
+_STATES = {1: "retry", 2: "suppressed", 3: "failed", 4: "accepted"}
 
 
 class PostgresExplaining:

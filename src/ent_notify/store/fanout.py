@@ -105,12 +105,12 @@ class PostgresFanout:
         """See FanoutStore."""
         await self._db.execute("fanout.note_lane", lane_id=lane, healthy=healthy, reason=reason, now=now, rest=rest)
 
-    async def restore(self, lane: Lane, since: datetime) -> None:
+    async def restore(self, lane: Lane, since: datetime) -> int:
         """See FanoutStore."""
         if lane.channel == "email":
-            await self._db.execute("fanout.restore_addresses", since=since)
-        else:
-            await self._db.execute("fanout.restore_devices", provider=lane.provider, app=lane.app, since=since)
+            group = lane.id if lane.app else None
+            return await self._db.execute("fanout.restore_addresses", mail_lane=group, since=since)
+        return await self._db.execute("fanout.restore_devices", provider=lane.provider, app=lane.app, since=since)
 
     async def claim(
         self, lane: int, worker: str, now: datetime, lease: timedelta, horizon: timedelta

@@ -599,7 +599,9 @@ begin
     end if;
     lane_id := c.lane_id;
     select * into o from outcome x where x.chunk_id = c.id and x.target = told;
-    was := coalesce(o.state, case when array_position(c.targets, told) <= c.cursor then 4 else 0 end);
+    was := coalesce(o.state, case when array_position(c.targets, told) <= c.cursor then 4
+                                  when c.state = 3 then 2   -- its campaign was stopped before its turn
+                                  else 0 end);
     doubtful := o.reason like 'unknown:%';
     applies := case
         when was = 2 then false
@@ -1043,6 +1045,8 @@ CREATE INDEX chunk_leased ON ent_notify.chunk USING btree (lane_id) WHERE (state
 
 CREATE INDEX chunk_ready ON ent_notify.chunk USING btree (lane_id, urgency, turn) WHERE (state = 0);
 
+CREATE INDEX device_dropped ON ent_notify.device USING btree (dropped_at) WHERE (dropped_at IS NOT NULL);
+
 CREATE INDEX device_person ON ent_notify.device USING btree (person_id);
 
 CREATE UNIQUE INDEX device_token ON ent_notify.device USING btree (provider, token) WHERE (dropped_at IS NULL);
@@ -1062,6 +1066,8 @@ CREATE INDEX outcome_person ON ent_notify.outcome USING btree (person_id, campai
 CREATE INDEX participant_person ON ent_notify.participant USING btree (person_id);
 
 CREATE INDEX people_group_school ON ent_notify.people_group USING btree (school_id);
+
+CREATE INDEX person_dropped ON ent_notify.person USING btree (email_dropped_at) WHERE (email_dropped_at IS NOT NULL);
 
 CREATE TRIGGER device_opens_lane AFTER INSERT ON ent_notify.device REFERENCING NEW TABLE AS registered FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.open_lanes();
 

@@ -40,7 +40,9 @@ begin
     end if;
     lane_id := c.lane_id;
     select * into o from outcome x where x.chunk_id = c.id and x.target = told;
-    was := coalesce(o.state, case when array_position(c.targets, told) <= c.cursor then 4 else 0 end);
+    was := coalesce(o.state, case when array_position(c.targets, told) <= c.cursor then 4
+                                  when c.state = 3 then 2   -- its campaign was stopped before its turn
+                                  else 0 end);
     doubtful := o.reason like 'unknown:%';
     applies := case
         when was = 2 then false
@@ -68,3 +70,7 @@ begin
         due_at = case when h.state = 1 and h.cursor >= h.size then coalesce(next_retry, h.due_at) else h.due_at end
     where h.id = c.id;
 end $$;
+
+-- Drops are taken back by the time at which they were made.
+create index person_dropped on person (email_dropped_at) where email_dropped_at is not null;
+create index device_dropped on device (dropped_at) where dropped_at is not null;

@@ -69,6 +69,6 @@ from outcome o
 join chunk h on h.id = o.chunk_id
 join lane l on l.id = h.lane_id
 join person p on p.id = o.person_id
-where o.campaign_id = :campaign_id and (o.person_id, o.target) > (:after_person, :after_target)
+where o.campaign_id = :campaign_id and o.state in (1, 2, 3) and (o.person_id, o.target) > (:after_person, :after_target)
 order by o.person_id, o.target
 limit :most;

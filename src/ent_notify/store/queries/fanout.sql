@@ -289,7 +289,8 @@ where dropped_at >= :since and provider = :provider and app = :app and drop_reas
 -- name: restore_addresses!
 -- Take back addresses that were dropped on answers that nobody should have believed.
 update person set email_dropped_at = null, email_drop_reason = null
-where email_dropped_at >= :since and email_drop_reason like 'smtp.%';
+where email_dropped_at >= :since and mail_lane is not distinct from :mail_lane::smallint
+  and (email_drop_reason like 'smtp.%' or email_drop_reason like 'dsn.%');
 
 -- name: drop_addresses!
 -- Take mail addresses out of use, with the reason; a new address clears it.

@@ -1,0 +1,31 @@
+-- name: take
+-- Take receipts one after the other; answers what each did, in their order.
+select t.effect, t.lane_id
+from unnest(:sources::text[], :notifications::bigint[], :channels::text[], :targets::int[], :states::smallint[], :reasons::text[])
+    with ordinality r (source, notification, channel, target, state, reason, place)
+cross join lateral take_receipt(r.source, r.notification, r.channel, r.target, r.state, r.reason, :now) t
+order by r.place;
+
+-- name: addresses
+-- People's mail addresses of now.
+select id, email from person where id = any (:people::int[]) and email is not null;
+
+-- name: mail_answers
+-- How many mails of a lane were accepted since then (no reason), and how many bounced, by reason.
+with h as materialized (
+    select c.id, c.campaign_id, c.accepted
+    from notification n join chunk c on c.campaign_id = n.id
+    where n.published_at >= :since and c.lane_id = :lane_id::smallint
+)
+select null as reason, coalesce(sum(h.accepted), 0)::int as n from h
+union all
+select o.reason, count(*)::int
+from (select distinct campaign_id from h) m
+join outcome o on o.campaign_id = m.campaign_id and o.state = 3 and o.reason >= 'dsn.' and o.reason < 'dsn/'
+where exists (select from h where h.id = o.chunk_id)
+group by o.reason;
+
+-- name: find_device$
+-- A live device of a person, by its token.
+select d.id from device d join person p on p.id = d.person_id
+where d.provider = :provider and d.token = :token and d.dropped_at is null and p.external_id = :person;
