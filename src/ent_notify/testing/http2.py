@@ -185,6 +185,7 @@ class _Http2Connection:
         self._starved = False
         self._owed = 0
         self._last_stream = math.inf
+        self._finished = False
         self._limit = math.inf  # what the client has acknowledged; before that it may open as many as it likes
         self._nursery: trio.Nursery
 
@@ -211,13 +212,24 @@ class _Http2Connection:
                 await self.flush()
                 return
             await self.flush()
-            if self._last_stream < math.inf and not self._unanswered:
-                return
+            await self._finish()
+
+    async def _finish(self) -> None:
+        """After a GOAWAY, when all that is due is said: say no more, and read until the client leaves.
+
+        To close at once would reset the connection, and the client could lose answers that it has not read.
+        """
+        if self._last_stream < math.inf and not self._unanswered:
+            await self.flush()  # what other tasks have said since
+            if not self._finished:
+                self._finished = True
+                async with self._sending:
+                    await self._tcp.send_eof()
 
     async def flush(self) -> None:
         async with self._sending:
             self._out += self._h2.data_to_send()
-            if self._out:
+            if self._out and not self._finished:
                 data, self._out = self._out, bytearray()
                 await self._tls.send_all(data)
 
@@ -331,8 +343,7 @@ class _Http2Connection:
         self._behave(stream, behaviour.then)
         with suppress(*GONE):
             await self.flush()
-            if self._last_stream < math.inf and not self._unanswered:
-                await self.cut()
+            await self._finish()
 
     def _go_away(self, stream: int, behaviour: GoAway) -> None:
         # h2 refuses to speak after close_connection(); RFC 9113, 6.8 lets earlier streams finish, as Apple does.
