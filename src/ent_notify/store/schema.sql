@@ -3,6 +3,15 @@ SET check_function_bodies = false;  -- functions come before the tables that the
 
 CREATE SCHEMA ent_notify;
 
+CREATE TYPE ent_notify.piece AS (
+	campaign_id bigint,
+	lane_id smallint,
+	bucket integer,
+	held_until timestamp with time zone,
+	size integer,
+	targets integer[]
+);
+
 CREATE FUNCTION ent_notify.audience_clauses(expr jsonb, bind jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -40,22 +49,7 @@ CREATE FUNCTION ent_notify.audience_people(campaigns bigint[], at timestamp with
     with reached as materialized (
         select a.notification_id as campaign_id, a.clause, a.excluded, p.person_id
         from ent_notify.audience a
-        cross join lateral (
-            select p.id as person_id from ent_notify.person p
-            where a.scope = 0 and (a.ref = 0 or p.profile = a.ref)
-            union all
-            select m.person_id from ent_notify.membership m
-            where a.scope = 1 and m.group_id = a.ref and m.valid_from <= at and m.valid_until > at
-            union all
-            select g.guardian_id from ent_notify.membership m
-            join ent_notify.guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
-            where a.scope = 2 and m.group_id = a.ref and m.valid_from <= at and m.valid_until > at
-            union all
-            select a.ref where a.scope = 3
-            union all
-            select g.guardian_id from ent_notify.guardian_link g
-            where a.scope = 4 and g.pupil_id = a.ref and g.legal_level in (1, 2) and not g.restricted
-        ) p
+        cross join lateral ent_notify.people_under(a.scope, a.ref, at) p
         where a.notification_id = any (campaigns)
     )
     select distinct r.campaign_id, r.person_id from reached r
@@ -191,10 +185,109 @@ begin
     end if;
     update chunk set state = 2, fence = c.fence + 1, leased_by = worker, due_at = greatest(at, taken.starts_at) + lease
     where chunk.id = c.id;
-    update lane set turn = c.turn where lane.id = lane_wanted and turn < c.turn;
+    update lane set turns[c.urgency + 1] = c.turn where lane.id = lane_wanted and turns[c.urgency + 1] < c.turn;
     id := c.id; campaign_id := c.campaign_id; fence := c.fence + 1; size := c.size; start_cursor := c.cursor; urgency := c.urgency;
     starts_at := taken.starts_at; slot_sends := taken.slot_sends; per_second := taken.per_second;
 end $$;
+
+CREATE FUNCTION ent_notify.close_chunks(chunks bigint[], why text, at timestamp with time zone) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    with ended as (
+        update outcome o set
+            state = case when o.reason like 'unknown:%' then 3 else 2 end,
+            reason = case when o.reason like 'unknown:%' then o.reason else why end,
+            retry_at = null, noted_at = at
+        where o.chunk_id = any (chunks) and o.state = 1
+        returning o.chunk_id, o.state
+    ),
+    counted as (
+        select chunk_id, count(*) filter (where state = 2)::int as suppressed, count(*) filter (where state = 3)::int as failed
+        from ended group by chunk_id
+    ),
+    rest as (
+        select h.id, h.size - h.cursor - (
+                   select count(*) from outcome o   -- a receipt has told of these already
+                   where o.chunk_id = h.id and o.state in (3, 4) and o.target > coalesce(h.targets[h.cursor], 0)
+               )::int as untried
+        from chunk h where h.id = any (chunks)
+    )
+    update chunk h set
+        state = 3, leased_by = null, settled_at = at,
+        stopped = rest.untried,
+        suppressed = h.suppressed + rest.untried + coalesce(k.suppressed, 0),
+        failed = h.failed + coalesce(k.failed, 0)
+    from rest left join counted k on k.chunk_id = rest.id
+    where h.id = rest.id
+$$;
+
+CREATE FUNCTION ent_notify.in_hand(campaign bigint) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    select coalesce(sum(size - accepted - suppressed - failed), 0)::int from chunk where campaign_id = campaign and state = 2
+$$;
+
+CREATE TABLE ent_notify.campaign (
+    notification_id bigint NOT NULL,
+    feed_seq bigint NOT NULL,
+    width integer,
+    school_id integer,
+    planned_at timestamp with time zone,
+    withdraws bigint,
+    state smallint DEFAULT 0 NOT NULL,
+    stop_reason text
+);
+
+CREATE FUNCTION ent_notify.lock_campaign(wanted bigint) RETURNS ent_notify.campaign
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    k campaign;
+begin
+    select * into k from campaign where notification_id = wanted for update;
+    while k.notification_id is null and exists (select from notification where id = wanted and feed_seq is null) loop
+        perform relay(10000);
+        select * into k from campaign where notification_id = wanted for update;
+    end loop;
+    if k.notification_id is null then
+        raise exception 'there is no campaign %', wanted using errcode = 'EN003';
+    end if;
+    return k;
+end $$;
+
+CREATE FUNCTION ent_notify.new_turns(chunks bigint[]) RETURNS TABLE(chunk_id bigint, turn bigint)
+    LANGUAGE sql
+    AS $$
+    with waited as materialized (
+        select h.id, h.lane_id, h.urgency, p.party,
+               row_number() over (partition by h.lane_id, h.urgency, p.party order by h.due_at, h.id) as place
+        from ent_notify.chunk h
+        left join ent_notify.campaign k on k.notification_id = h.campaign_id
+        cross join lateral (select coalesce(k.school_id, -h.campaign_id) as party) p
+        where h.id = any (chunks)
+    ),
+    shared as (
+        insert into ent_notify.fair_share (lane_id, urgency, party, turn, asked)
+        select w.lane_id, w.urgency, w.party, l.turns[w.urgency + 1] + count(*), count(*)
+        from waited w join ent_notify.lane l on l.id = w.lane_id
+        group by w.lane_id, w.urgency, w.party, l.turns order by w.lane_id, w.urgency, w.party
+        on conflict (lane_id, urgency, party) do update
+            set turn = greatest(fair_share.turn + excluded.asked, excluded.turn), asked = excluded.asked
+        returning lane_id, urgency, party, turn - asked as base
+    )
+    select w.id, s.base + w.place
+    from waited w join shared s on s.lane_id = w.lane_id and s.urgency = w.urgency and s.party = w.party
+$$;
+
+CREATE FUNCTION ent_notify.note_action(campaign bigint, what text, who text, why text, at timestamp with time zone) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    insert into campaign_action (campaign_id, action, done_by, reason, done_at) values (campaign, what, who, why, at)
+$$;
 
 CREATE FUNCTION ent_notify.note_lane(lane_noted smallint, healthy boolean, why text, at timestamp with time zone, rest interval) RETURNS void
     LANGUAGE plpgsql
@@ -226,6 +319,228 @@ begin
     return null;
 end $$;
 
+CREATE FUNCTION ent_notify.pause_campaign(wanted bigint, who text, why text, at timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    k campaign := lock_campaign(wanted);
+begin
+    if k.state = 2 then
+        raise exception 'campaign % is %: it cannot be paused any more', wanted, k.stop_reason using errcode = 'EN004';
+    elsif k.state = 1 then
+        return false;
+    end if;
+    update campaign set state = 1 where notification_id = wanted;
+    perform from chunk where campaign_id = wanted and state <> 3 order by id for update;
+    update chunk set state = 4 where campaign_id = wanted and state in (0, 1);
+    perform note_action(wanted, 'pause', who, why, at);
+    return true;
+end $$;
+
+CREATE FUNCTION ent_notify.people_under(scope smallint, ref integer, at timestamp with time zone) RETURNS TABLE(person_id integer)
+    LANGUAGE sql STABLE
+    AS $$
+    select p.id as person_id from ent_notify.person p
+    where scope = 0 and (ref = 0 or p.profile = ref)
+    union all
+    select m.person_id from ent_notify.membership m
+    where scope = 1 and m.group_id = ref and m.valid_from <= at and m.valid_until > at
+    union all
+    select g.guardian_id from ent_notify.membership m
+    join ent_notify.guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
+    where scope = 2 and m.group_id = ref and m.valid_from <= at and m.valid_until > at
+    union all
+    select ref where scope = 3
+    union all
+    select g.guardian_id from ent_notify.guardian_link g
+    where scope = 4 and g.pupil_id = ref and g.legal_level in (1, 2) and not g.restricted
+$$;
+
+CREATE FUNCTION ent_notify.pieces_of(campaigns bigint[], zones text[], holds timestamp with time zone[], default_hold timestamp with time zone, at timestamp with time zone) RETURNS SETOF ent_notify.piece
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+begin
+    return query
+    with due as materialized (
+        select c.notification_id as id, n.category, n.urgency, c.width, t.channels
+        from campaign c
+        join notification n on n.id = c.notification_id
+        join event_type t on t.name = n.type
+        where c.notification_id = any (campaigns)
+    ),
+    pause as (
+        select * from unnest(zones, holds) as z (timezone, held_until)
+    ),
+    people as materialized (
+        select d.id as campaign_id, a.person_id, p.mail_lane,
+               p.email is not null and p.email_dropped_at is null as mailable,
+               case when d.width is null then -1 else a.person_id / d.width end as bucket,
+               case when d.urgency = 0 then '-infinity' else coalesce(z.held_until, default_hold) end as held_until
+        from due d
+        join audience_people(campaigns, at) a on a.campaign_id = d.id
+        join person p on p.id = a.person_id and p.hidden_at is null
+        left join pause z on z.timezone = p.timezone
+    )
+    select w.campaign_id, l.id, -1, '-infinity'::timestamptz, w.size, null::int[]
+    from (
+        select e.campaign_id, count(*)::int as size
+        from people e join due d on d.id = e.campaign_id and 'web' = any (d.channels)
+        group by e.campaign_id
+    ) w
+    join lane l on l.name = 'web'
+    union all
+    select m.campaign_id, coalesce(m.mail_lane, l.id), m.bucket, m.held_until, cardinality(m.targets), m.targets
+    from (
+        select e.campaign_id, e.mail_lane, e.bucket, e.held_until, array_agg(e.person_id) as targets
+        from people e
+        join due d on d.id = e.campaign_id and 'email' = any (d.channels)
+        left join preference f
+            on f.person_id = e.person_id and f.category = d.category and f.channel = 'email' and not f.enabled
+        where e.mailable and f.person_id is null
+        group by e.campaign_id, e.mail_lane, e.bucket, e.held_until
+    ) m
+    join lane l on l.name = 'email'
+    union all
+    select m.campaign_id, l.id, m.bucket, m.held_until, cardinality(m.targets), m.targets
+    from (
+        select e.campaign_id, v.provider, v.app, e.bucket, e.held_until, array_agg(v.id) as targets
+        from people e
+        join due d on d.id = e.campaign_id and 'push' = any (d.channels)
+        join device v on v.person_id = e.person_id and v.dropped_at is null
+        left join preference f
+            on f.person_id = e.person_id and f.category = d.category and f.channel = 'push' and not f.enabled
+        where f.person_id is null
+        group by e.campaign_id, v.provider, v.app, e.bucket, e.held_until
+    ) m
+    join lane l on l.channel = 'push' and l.provider = m.provider and l.app = m.app;
+end $$;
+
+CREATE FUNCTION ent_notify.pieces_of_everyone(campaign bigint, hold timestamp with time zone) RETURNS SETOF ent_notify.piece
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_nestloop TO 'off'
+    SET work_mem TO '256MB'
+    AS $$
+declare
+    kind text;
+    channels text[];
+    width int;
+    until timestamptz;
+begin
+    select n.category, t.channels, c.width, case when n.urgency = 0 then '-infinity' else hold end
+    into kind, channels, width, until
+    from campaign c
+    join notification n on n.id = c.notification_id
+    join event_type t on t.name = n.type
+    where c.notification_id = campaign;
+
+    return query
+    with bucketed as materialized (
+        select p.id / width as bucket, p.mail_lane, count(*)::int as people,
+               array_agg(p.id) filter (where p.email is not null and p.email_dropped_at is null and f.person_id is null)
+                   as mailed
+        from person p
+        left join preference f on f.person_id = p.id and f.category = kind and f.channel = 'email' and not f.enabled
+        where p.hidden_at is null
+        group by 1, 2
+    )
+    select campaign, l.id, -1, '-infinity'::timestamptz, w.size, null::int[]
+    from (select sum(b.people)::int as size from bucketed b) w
+    join lane l on l.name = 'web'
+    where w.size > 0 and 'web' = any (channels)
+    union all
+    select campaign, coalesce(b.mail_lane, l.id), b.bucket, until, cardinality(b.mailed), b.mailed
+    from bucketed b, lane l
+    where l.name = 'email' and b.mailed is not null and 'email' = any (channels);
+
+    if 'push' = any (channels) then
+        return query
+        select campaign, l.id, m.bucket, until, cardinality(m.targets), m.targets
+        from (
+            select v.provider, v.app, v.person_id / width as bucket, array_agg(v.id) as targets
+            from device v
+            left join preference f on f.person_id = v.person_id and f.category = kind and f.channel = 'push' and not f.enabled
+            where v.dropped_at is null and f.person_id is null
+              and not exists (select from person h where h.id = v.person_id and h.hidden_at is not null)
+            group by 1, 2, 3
+        ) m
+        join lane l on l.channel = 'push' and l.provider = m.provider and l.app = m.app;
+    end if;
+end $$;
+
+CREATE FUNCTION ent_notify.pieces_of_many(campaign bigint, zones text[], holds timestamp with time zone[], default_hold timestamp with time zone, at timestamp with time zone) RETURNS SETOF ent_notify.piece
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    SET work_mem TO '256MB'
+    AS $$
+begin
+    return query select * from pieces_of(array[campaign], zones, holds, default_hold, at);
+end $$;
+
+CREATE FUNCTION ent_notify.plan_pieces(campaigns bigint[], zones text[], holds timestamp with time zone[], default_hold timestamp with time zone, at timestamp with time zone) RETURNS SETOF ent_notify.piece
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    reach bigint;
+begin
+    if cardinality(campaigns) <> 1 or (select width is null from campaign where notification_id = campaigns[1]) then
+        return query select * from pieces_of(campaigns, zones, holds, default_hold, at);
+    elsif (select count(*) = 1 and bool_and(a.scope = 0 and a.ref = 0) from audience a where a.notification_id = campaigns[1])
+          and (select count(distinct h) <= 1 and coalesce(min(h), default_hold) = default_hold from unnest(holds) h) then
+        return query select * from pieces_of_everyone(campaigns[1], default_hold);
+    else
+        select sum(case when a.scope = 0 then 1e9 when a.scope in (1, 2) then
+                   (select count(*) from (select from membership m where m.group_id = a.ref limit 50000) s) else 1 end)
+        into reach from audience a where a.notification_id = campaigns[1] and not a.excluded;
+        if reach >= 50000 then
+            return query select * from pieces_of_many(campaigns[1], zones, holds, default_hold, at);
+        else
+            return query select * from pieces_of(campaigns, zones, holds, default_hold, at);
+        end if;
+    end if;
+end $$;
+
+CREATE FUNCTION ent_notify.promote(at timestamp with time zone, most integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    due bigint[];
+    moved int;
+    halted record;
+begin
+    due := array(select id from chunk where state in (1, 2) and due_at <= at order by due_at limit most for update skip locked);
+    -- a lease that ends later than any can was taken before the clock was set back
+    due := due || array(select id from chunk where state = 2 and due_at > at + interval '2 minutes' for update skip locked);
+    if cardinality(due) = 0 then
+        return 0;
+    end if;
+    for halted in
+        select k.state, k.stop_reason, array_agg(h.id) as chunks
+        from chunk h join campaign k on k.notification_id = h.campaign_id and k.state > 0
+        where h.id = any (due) group by k.state, k.stop_reason
+    loop
+        if halted.state = 1 then
+            update chunk set state = 4, leased_by = null where id = any (halted.chunks);
+        else
+            perform close_chunks(halted.chunks, halted.stop_reason, at);
+        end if;
+    end loop;
+    -- pauses and retries that ended take new turns, what a lease was lost of keeps its own
+    update chunk h set state = 0, leased_by = null, turn = coalesce(t.turn, h.turn)
+    from unnest(due) d (id)
+    left join new_turns(array(select x.id from chunk x where x.id = any (due) and x.state = 1)) t on t.chunk_id = d.id
+    where h.id = d.id and h.state in (1, 2);
+    get diagnostics moved = row_count;
+    return moved;
+end $$;
+
 CREATE FUNCTION ent_notify.publish(event jsonb, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -236,6 +551,7 @@ declare
     compiled jsonb;
     expr jsonb;
     expiry timestamptz;
+    first_version bigint;
     new_id bigint;
     name text;
     spec text;
@@ -246,9 +562,9 @@ begin
             using errcode = 'EN002';
     end if;
     select k into name from jsonb_object_keys(event) k
-    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency', 'sender') limit 1;
+    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency', 'sender', 'replaces') limit 1;
     if name is not null then
-        raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency, sender', name using errcode = 'EN002';
+        raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency, sender, replaces', name using errcode = 'EN002';
     end if;
     if jsonb_typeof(event->'key') is distinct from 'string' or char_length(event->>'key') not between 1 and 200 then
         raise exception '"key" (the idempotency key) is a text of 1 to 200 characters, not %', coalesce(left(event->>'key', 40), 'null')
@@ -298,7 +614,21 @@ begin
         end if;
         expiry := (event->>'expires_at')::timestamptz;
     else
-        expiry := at + kind.life;
+        select (body->>(o.rule->>0))::timestamptz + make_interval(secs => (o.rule->>1)::double precision) into expiry
+        from jsonb_array_elements(kind.ends_after) with ordinality o (rule, place)
+        where body->>(o.rule->>0) is not null order by o.place limit 1;
+        expiry := coalesce(expiry, at + kind.life);
+    end if;
+    if kind.name = 'Withdrawn' then
+        raise exception 'Withdrawn is published by a recall alone' using errcode = 'EN002';
+    end if;
+    if event ? 'replaces' then
+        select coalesce(n.root, n.id) into first_version from notification n
+        where n.idempotency_key = event->>'replaces' and n.withdraws is null;
+        if first_version is null then
+            raise exception '"replaces": no event was published under the key %; leave it out of a first version', event->'replaces'
+                using errcode = 'EN002';
+        end if;
     end if;
     expr := event->'audience';
     if expr is null or expr = 'null'::jsonb then
@@ -311,10 +641,11 @@ begin
         compiled := audience_clauses(expr, null);
     end if;
 
-    insert into notification (idempotency_key, type, category, urgency, data, audience, clauses, published_at, expires_at)
+    insert into notification (idempotency_key, type, category, urgency, data, audience, clauses, published_at, expires_at,
+                              root)
     values (event->>'key', kind.name, kind.category,
             coalesce(array_position(array['urgent', 'normal', 'bulk'], event->>'urgency') - 1, kind.urgency),
-            body, expr, compiled, at, expiry)
+            body, expr, compiled, at, expiry, first_version)
     on conflict (idempotency_key) do nothing
     returning id into new_id;
     if new_id is not null then
@@ -332,6 +663,21 @@ CREATE FUNCTION ent_notify.quarter_ramp(at timestamp with time zone) RETURNS dou
     AS $$
     select case when s < 60 or s >= 840 then 0.5 when s < 120 then 0.5 + (s - 60) / 120 else 1 end
     from (select (extract(epoch from at)::numeric % 900)::double precision as s) t
+$$;
+
+CREATE FUNCTION ent_notify.reached_devices(first bigint) RETURNS TABLE(device_id integer)
+    LANGUAGE sql STABLE
+    AS $$
+    select d.id
+    from ent_notify.notification v
+    join ent_notify.chunk h on h.campaign_id = v.id
+    join ent_notify.lane l on l.id = h.lane_id and l.channel in ('push', 'email')
+    cross join lateral unnest(h.targets) with ordinality u (target, place)
+    left join ent_notify.outcome o on o.chunk_id = h.id and o.target = u.target
+    join ent_notify.device d on d.dropped_at is null
+        and case when l.channel = 'push' then d.id = u.target else d.person_id = u.target end
+    where (v.id = first or v.root = first) and v.withdraws is null
+      and case when o.target is null then u.place <= h.cursor else o.state = 4 or o.reason like 'unknown:%' end
 $$;
 
 CREATE FUNCTION ent_notify.reader_keys(reader integer, at timestamp with time zone) RETURNS TABLE(scope smallint, ref integer, since timestamp with time zone, until timestamp with time zone, child integer)
@@ -360,14 +706,60 @@ CREATE FUNCTION ent_notify.reader_keys(reader integer, at timestamp with time zo
     where p.id = reader and p.hidden_at is null
 $$;
 
+CREATE FUNCTION ent_notify.recall_campaign(wanted bigint, who text, why text, at timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    k campaign := lock_campaign(wanted);
+    n notification;
+    first bigint;
+    answer bigint;
+begin
+    select * into n from notification where id = wanted for update;
+    if n.withdraws is not null then
+        raise exception 'campaign % takes campaign % back; it cannot be recalled itself', wanted, n.withdraws using errcode = 'EN004';
+    elsif n.superseded_by is not null then
+        raise exception 'campaign % was superseded by campaign %: recall that one, and its earlier versions go with it',
+            wanted, n.superseded_by using errcode = 'EN004';
+    elsif n.withdrawn_type is not null then
+        return null;
+    end if;
+    first := coalesce(n.root, n.id);
+    if not stop_campaign(wanted, 'recalled', 'recall', who, why, at) then
+        perform note_action(wanted, 'recall', who, why, at);
+    end if;
+    insert into recalled_reader (notification_id, bucket, people)
+    select v.id, a.person_id / 1000, array_agg(a.person_id order by a.person_id)
+    from notification v
+    cross join lateral audience_people(array[v.id], v.published_at) a
+    join reading r on r.person_id = a.person_id and (r.watermark >= v.feed_seq or v.feed_seq = any (r.above))
+    where (v.id = first or v.root = first) and v.withdraws is null
+    group by v.id, a.person_id / 1000
+    on conflict do nothing;
+    update notification set withdrawn_type = type, type = 'Withdrawn', data = '{}'
+    where (id = first or root = first) and withdraws is null and withdrawn_type is null;
+    insert into notification (idempotency_key, type, category, urgency, data, audience, clauses, published_at, expires_at,
+                              root, withdraws)
+    select 'ent_notify:withdrawn:' || wanted, t.name, t.category, n.urgency, '{}', n.audience, n.clauses, at, at + t.life,
+           first, wanted
+    from event_type t where t.name = 'Withdrawn'
+    returning id into answer;
+    return answer;
+end $$;
+
 CREATE FUNCTION ent_notify.relay(most integer) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
     AS $$
 declare
     relayed int;
+    before bigint;
+    version notification;
+    earlier bigint;
 begin
     perform pg_advisory_xact_lock(hashtextextended('ent_notify.relay', 0));
+    select last_seq into before from feed;
     with fresh as materialized (
         select n.id, n.clauses, row_number() over (order by n.id) as place
         from notification n where n.feed_seq is null order by n.id limit most
@@ -380,10 +772,10 @@ begin
     placed as (
         update notification n set feed_seq = head.base + fresh.place
         from fresh, head where n.id = fresh.id
-        returning n.id, n.feed_seq, fresh.clauses
+        returning n.id, n.feed_seq, n.withdraws, fresh.clauses
     ),
     terms as materialized (
-        select distinct p.id, p.feed_seq, c.place::smallint as clause, t.excluded,
+        select distinct p.id, p.feed_seq, p.withdraws, c.place::smallint as clause, t.excluded,
                (t.term->>0)::smallint as scope, (t.term->>1)::int as ref
         from placed p
         cross join lateral jsonb_array_elements(p.clauses) with ordinality c (clause, place)
@@ -395,23 +787,45 @@ begin
     ),
     stored as (
         insert into audience (notification_id, clause, excluded, scope, ref, feed_seq)
-        select id, clause, excluded, scope, ref, feed_seq from terms
+        select id, clause, excluded, scope, ref, feed_seq from terms where withdraws is null
     ),
     sized as (
         -- an upper estimate: classes and teaching groups are small, schools and "other" groups are not
         select t.id, sum(case when t.scope = 0 then 1e9
                               when t.scope in (1, 2) and g.kind in (4, 5) then 60 * t.scope
                               when t.scope in (1, 2) then 1e9
-                              else 3 end) as people
-        from terms t left join people_group g on t.scope in (1, 2) and g.id = t.ref
+                              else 3 end) as people,
+               -- one school's campaigns share that school's turns
+               case when bool_and(coalesce(g.school_id, m.school_id) is not null)
+                         and min(coalesce(g.school_id, m.school_id)) = max(coalesce(g.school_id, m.school_id))
+                    then min(coalesce(g.school_id, m.school_id)) end as school_id
+        from terms t
+        left join people_group g on t.scope in (1, 2) and g.id = t.ref
+        left join lateral (
+            select h.school_id from membership b join people_group h on h.id = b.group_id
+            where t.scope in (3, 4) and b.person_id = t.ref and h.school_id is not null order by h.school_id limit 1
+        ) m on true
         where not t.excluded group by t.id
     ),
     opened as (
-        insert into campaign (notification_id, feed_seq, width)
-        select p.id, p.feed_seq, case when coalesce(s.people, 0) <= 1000 then null else 1000 end
+        insert into campaign (notification_id, feed_seq, width, withdraws, school_id)
+        select p.id, p.feed_seq, case when coalesce(s.people, 0) <= 1000 then null else 1000 end, p.withdraws, s.school_id
         from placed p left join sized s on s.id = p.id
     )
     select count(*) into relayed from placed;
+    -- a new version ends those before it, in the same transaction in which it appears
+    for version in
+        select * from notification n
+        where n.feed_seq > before and n.root is not null and n.withdraws is null order by n.feed_seq
+    loop
+        for earlier in
+            update notification n set superseded_by = version.id
+            where (n.id = version.root or n.root = version.root) and n.feed_seq < version.feed_seq and n.superseded_by is null
+            returning n.id
+        loop
+            perform stop_campaign(earlier, 'superseded', 'supersede', 'ent_notify', 'campaign ' || version.id, version.published_at);
+        end loop;
+    end loop;
     if relayed > 0 then
         perform pg_notify('ent_notify_feed', '');   -- one hint a batch; readers pull with their cursor
     end if;
@@ -431,6 +845,10 @@ begin
     if l.provider = 'fcm' then
         per_second := per_second * quarter_ramp(at);
     end if;
+    if l.tat > at + horizon + slot + make_interval(secs => 1 / per_second) + interval '1 minute' then
+        l.tat := at + horizon + slot;   -- nobody reserves so far ahead: the clock was set back
+        update lane set tat = l.tat where id = lane_wanted;
+    end if;
     if l.paused_until > at then
         wait_until := l.paused_until;
     elsif l.per_second is null then
@@ -443,6 +861,35 @@ begin
         slot_sends := greatest(1, least(wanted, floor(per_second * extract(epoch from slot))::int));
         update lane set tat = starts_at + make_interval(secs => slot_sends / per_second) where id = lane_wanted;
     end if;
+end $$;
+
+CREATE FUNCTION ent_notify.resume_campaign(wanted bigint, who text, why text, at timestamp with time zone, hold timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    k campaign := lock_campaign(wanted);
+begin
+    if k.state = 2 then
+        raise exception 'campaign % is %: it cannot be resumed; publish it again under a new key', wanted, k.stop_reason
+            using errcode = 'EN004';
+    elsif k.state = 0 then
+        return false;
+    end if;
+    update campaign set state = 0 where notification_id = wanted;
+    update chunk h set
+        state = case when x.due is null then 3 else 1 end,   -- promote gives it its turn
+        due_at = greatest(x.due, at)
+    from (
+        select c.id, case
+            when c.cursor >= c.size then (select min(o.retry_at) from outcome o where o.chunk_id = c.id and o.state = 1)
+            when c.urgency > 0 then greatest(c.held_until, hold, at)
+            else at end as due
+        from chunk c where c.campaign_id = wanted and c.state = 4
+    ) x
+    where h.id = x.id;
+    perform note_action(wanted, 'resume', who, why, at);
+    return true;
 end $$;
 
 CREATE FUNCTION ent_notify.set_mail_lane() RETURNS trigger
@@ -464,15 +911,27 @@ declare
     newly_failed int;
     next_retry timestamptz;
     known int[];
+    control campaign;
+    window_under_way boolean;   -- a heartbeat: only the lease is renewed
 begin
     select * into c from chunk where id = chunk_settled and fence = fence_held and state = 2 for update;
     if not found then
-        return false;
+        -- (said before: the chunk is as it was given back, and nobody has claimed it since)
+        return release and exists (
+            select from chunk h
+            where h.id = chunk_settled and h.fence = fence_held and h.cursor = new_cursor and (h.state <> 0 or new_cursor < h.size)
+        );
     end if;
+    if c.cursor < c.size and new_cursor <= c.cursor then
+        accepted_now := 0;
+        targets := '{}';
+        states := '{}';
+    end if;
+    window_under_way := not release and new_cursor = c.cursor and cardinality(targets) = 0 and cardinality(retried_ok) = 0;
     -- What a receipt has settled meanwhile is counted already, and stays as it is.
     known := array(
         select o.target from outcome o
-        where o.chunk_id = c.id and o.state in (3, 4)
+        where o.chunk_id = c.id and o.state <> 1
           and (o.target = any (targets) or o.target = any (retried_ok)
                or (new_cursor > c.cursor and o.target between c.targets[c.cursor + 1] and c.targets[new_cursor]))
     );
@@ -494,8 +953,9 @@ begin
             set state = excluded.state, reason = excluded.reason, attempts = excluded.attempts,
                 retry_at = excluded.retry_at, noted_at = excluded.noted_at;
     end if;
-    if cardinality(retried_ok) > 0 then
+    if c.cursor >= c.size then
         delete from outcome where chunk_id = c.id and target = any (retried_ok) and state = 1;
+        get diagnostics accepted_now = row_count;
     end if;
     select count(*) filter (where s = 2), count(*) filter (where s = 3) into newly_suppressed, newly_failed from unnest(states) s;
     if release and new_cursor >= c.size then
@@ -511,6 +971,14 @@ begin
         state = case when not release then 2 when new_cursor < c.size then 0 when next_retry is null then 3 else 1 end,
         due_at = case when not release then at + lease else coalesce(next_retry, at) end
     where id = c.id;
+    if not window_under_way then
+        select * into control from campaign where notification_id = c.campaign_id and state > 0;
+        if control.state = 1 then
+            update chunk set state = 4, leased_by = null where id = c.id and state <> 3;
+        elsif control.state = 2 then
+            perform close_chunks(array[c.id], control.stop_reason, at);
+        end if;
+    end if;
     return true;
 end $$;
 
@@ -544,6 +1012,23 @@ CREATE FUNCTION ent_notify.still_addressed(campaign bigint, people integer[], at
       )
     group by h.person_id
 $$;
+
+CREATE FUNCTION ent_notify.stop_campaign(wanted bigint, word text, what text, who text, why text, at timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    k campaign := lock_campaign(wanted);
+begin
+    if k.state = 2 then
+        return false;
+    end if;
+    update campaign set state = 2, stop_reason = word where notification_id = wanted;
+    perform from chunk where campaign_id = wanted and state <> 3 order by id for update;
+    perform close_chunks(array(select id from chunk where campaign_id = wanted and state in (0, 1, 4)), word, at);
+    perform note_action(wanted, what, who, why, at);
+    return true;
+end $$;
 
 CREATE FUNCTION ent_notify.take_from_sender(who text, at timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
@@ -639,11 +1124,22 @@ CREATE TABLE ent_notify.audience (
     feed_seq bigint NOT NULL
 );
 
-CREATE TABLE ent_notify.campaign (
-    notification_id bigint NOT NULL,
-    feed_seq bigint NOT NULL,
-    width integer,
-    planned_at timestamp with time zone
+CREATE TABLE ent_notify.campaign_action (
+    id bigint NOT NULL,
+    campaign_id bigint NOT NULL,
+    action text NOT NULL,
+    done_by text NOT NULL,
+    reason text NOT NULL,
+    done_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ent_notify.campaign_action ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.campaign_action_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE ent_notify.chunk (
@@ -664,7 +1160,8 @@ CREATE TABLE ent_notify.chunk (
     fence integer DEFAULT 0 NOT NULL,
     leased_by text,
     due_at timestamp with time zone NOT NULL,
-    settled_at timestamp with time zone
+    settled_at timestamp with time zone,
+    stopped integer DEFAULT 0 NOT NULL
 );
 
 ALTER TABLE ent_notify.chunk ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -723,7 +1220,16 @@ CREATE TABLE ent_notify.event_type (
     channels text[] NOT NULL,
     life interval NOT NULL,
     fields jsonb NOT NULL,
-    natural_audience jsonb
+    natural_audience jsonb,
+    ends_after jsonb DEFAULT '[]'::jsonb NOT NULL
+);
+
+CREATE TABLE ent_notify.fair_share (
+    lane_id smallint NOT NULL,
+    urgency smallint NOT NULL,
+    party bigint NOT NULL,
+    turn bigint NOT NULL,
+    asked integer NOT NULL
 );
 
 CREATE TABLE ent_notify.feed (
@@ -749,7 +1255,7 @@ CREATE TABLE ent_notify.lane (
     app text DEFAULT ''::text NOT NULL,
     per_second double precision,
     tat timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    turn bigint DEFAULT 0 NOT NULL,
+    turns bigint[] DEFAULT '{0,0,0}'::bigint[] NOT NULL,
     paused_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     pause_reason text,
     failures smallint DEFAULT 0 NOT NULL
@@ -797,6 +1303,10 @@ CREATE TABLE ent_notify.notification (
     published_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     feed_seq bigint,
+    root bigint,
+    superseded_by bigint,
+    withdraws bigint,
+    withdrawn_type text,
     CONSTRAINT notification_idempotency_key_check CHECK (((char_length(idempotency_key) >= 1) AND (char_length(idempotency_key) <= 200)))
 );
 
@@ -885,6 +1395,12 @@ CREATE TABLE ent_notify.reading (
     above bigint[] DEFAULT '{}'::bigint[] NOT NULL
 );
 
+CREATE TABLE ent_notify.recalled_reader (
+    notification_id bigint NOT NULL,
+    bucket integer NOT NULL,
+    people integer[] NOT NULL
+);
+
 CREATE TABLE ent_notify.school (
     id integer NOT NULL,
     uai text NOT NULL,
@@ -923,8 +1439,10 @@ CREATE TABLE ent_notify.stream_ticket (
 
 INSERT INTO ent_notify.feed VALUES (true, 0);
 
-INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', 0, '-infinity', NULL, 0);
-INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', 0, '-infinity', NULL, 0);
+INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
+INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
+
+SELECT pg_catalog.setval('ent_notify.campaign_action_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.chunk_id_seq', 1, false);
 
@@ -945,6 +1463,9 @@ SELECT pg_catalog.setval('ent_notify.school_id_seq', 1, false);
 ALTER TABLE ONLY ent_notify.audience
     ADD CONSTRAINT audience_pkey PRIMARY KEY (notification_id, clause, excluded, scope, ref);
 
+ALTER TABLE ONLY ent_notify.campaign_action
+    ADD CONSTRAINT campaign_action_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY ent_notify.campaign
     ADD CONSTRAINT campaign_pkey PRIMARY KEY (notification_id);
 
@@ -962,6 +1483,9 @@ ALTER TABLE ONLY ent_notify.device
 
 ALTER TABLE ONLY ent_notify.event_type
     ADD CONSTRAINT event_type_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY ent_notify.fair_share
+    ADD CONSTRAINT fair_share_pkey PRIMARY KEY (lane_id, urgency, party);
 
 ALTER TABLE ONLY ent_notify.feed
     ADD CONSTRAINT feed_pkey PRIMARY KEY (only_row);
@@ -1017,6 +1541,9 @@ ALTER TABLE ONLY ent_notify.preference
 ALTER TABLE ONLY ent_notify.reading
     ADD CONSTRAINT reading_pkey PRIMARY KEY (person_id);
 
+ALTER TABLE ONLY ent_notify.recalled_reader
+    ADD CONSTRAINT recalled_reader_pkey PRIMARY KEY (notification_id, bucket);
+
 ALTER TABLE ONLY ent_notify.school
     ADD CONSTRAINT school_join_id_key UNIQUE (join_id);
 
@@ -1037,7 +1564,9 @@ ALTER TABLE ONLY ent_notify.stream_ticket
 
 CREATE INDEX audience_reader ON ent_notify.audience USING btree (scope, ref, feed_seq DESC) INCLUDE (notification_id, clause) WHERE (NOT excluded);
 
-CREATE INDEX campaign_unplanned ON ent_notify.campaign USING btree (feed_seq) WHERE (planned_at IS NULL);
+CREATE INDEX campaign_action_campaign ON ent_notify.campaign_action USING btree (campaign_id, id);
+
+CREATE INDEX campaign_unplanned ON ent_notify.campaign USING btree (feed_seq) WHERE ((planned_at IS NULL) AND (state < 2));
 
 CREATE INDEX chunk_due ON ent_notify.chunk USING btree (due_at) WHERE (state = ANY (ARRAY[1, 2]));
 
@@ -1057,7 +1586,11 @@ CREATE INDEX membership_person ON ent_notify.membership USING btree (person_id) 
 
 CREATE INDEX notification_published ON ent_notify.notification USING btree (published_at) INCLUDE (feed_seq);
 
+CREATE INDEX notification_root ON ent_notify.notification USING btree (root) WHERE (root IS NOT NULL);
+
 CREATE INDEX notification_unrelayed ON ent_notify.notification USING btree (id) WHERE (feed_seq IS NULL);
+
+CREATE INDEX notification_version ON ent_notify.notification USING btree (feed_seq) WHERE ((root IS NOT NULL) AND (withdraws IS NULL));
 
 CREATE INDEX outcome_campaign ON ent_notify.outcome USING btree (campaign_id, state, reason);
 
@@ -1068,6 +1601,8 @@ CREATE INDEX participant_person ON ent_notify.participant USING btree (person_id
 CREATE INDEX people_group_school ON ent_notify.people_group USING btree (school_id);
 
 CREATE INDEX person_dropped ON ent_notify.person USING btree (email_dropped_at) WHERE (email_dropped_at IS NOT NULL);
+
+CREATE INDEX person_hidden ON ent_notify.person USING btree (id) WHERE (hidden_at IS NOT NULL);
 
 CREATE TRIGGER device_opens_lane AFTER INSERT ON ent_notify.device REFERENCING NEW TABLE AS registered FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.open_lanes();
 
@@ -1083,6 +1618,9 @@ ALTER TABLE ONLY ent_notify.campaign
 
 ALTER TABLE ONLY ent_notify.chunk
     ADD CONSTRAINT chunk_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
+
+ALTER TABLE ONLY ent_notify.fair_share
+    ADD CONSTRAINT fair_share_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
 
 ALTER TABLE ONLY ent_notify.mail_domain
     ADD CONSTRAINT mail_domain_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);

@@ -141,7 +141,8 @@ create table lane (
     app         text not null default '',
     per_second  double precision,                  -- null: no limit
     tat         timestamptz not null default '-infinity',   -- GCRA: theoretical arrival time of the next send
-    turn        bigint not null default 0,         -- turn of the chunk claimed last: new campaigns start there
+    turns       bigint[] not null default '{0,0,0}',  -- by urgency, the turn of the chunk claimed last: whoever has
+                                                   -- nothing waiting starts there
     paused_until timestamptz not null default '-infinity',
     pause_reason text,
     failures    smallint not null default 0        -- bad windows in a row: the breaker; above 0 one chunk at a time probes
@@ -169,6 +170,7 @@ create table campaign (
     notification_id bigint primary key references notification on delete cascade,
     feed_seq        bigint not null,
     width           int,                           -- people a bucket: 1000, or null when one chunk holds them all
+    school_id       int,                           -- whose turns its chunks take; null: it is for several, and has its own
     planned_at      timestamptz
 );
 create index campaign_unplanned on campaign (feed_seq) where planned_at is null;
@@ -180,7 +182,7 @@ create table chunk (
     bucket       int not null,                     -- person id / campaign.width, or -1: the whole campaign
     held_until   timestamptz not null default '-infinity',  -- a pause ends then
     urgency      smallint not null,
-    turn         bigint not null,                  -- fair order within an urgency: the n-th chunks of all campaigns first
+    turn         bigint not null,                  -- fair order within an urgency; given when the chunk becomes ready
     size         int not null,
     targets      int[],                            -- person ids (email) or device ids (push), ascending; null for web
     cursor       int not null default 0,           -- targets before it have had their first try settled
@@ -197,6 +199,17 @@ create table chunk (
 create index chunk_ready on chunk (lane_id, urgency, turn) where state = 0;
 create index chunk_due on chunk (due_at) where state in (1, 2);
 create index chunk_leased on chunk (lane_id) where state = 2;
+
+-- Start-time fair queuing: whoever shares a lane takes turns, one chunk each. `party` is a school, or minus the id of a
+-- campaign for several schools. A row whose turn the lane has passed says nothing any more, and is forgotten.
+create table fair_share (
+    lane_id      smallint not null references lane,
+    urgency      smallint not null,
+    party        bigint not null,
+    turn         bigint not null,                  -- the last one given to it
+    asked        int not null,                     -- how many were given with it
+    primary key (lane_id, urgency, party)
+);
 
 -- What is not plain success, and only that.
 create table outcome (

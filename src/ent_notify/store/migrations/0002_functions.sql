@@ -164,6 +164,7 @@ declare
     compiled jsonb;
     expr jsonb;
     expiry timestamptz;
+    first_version bigint;
     new_id bigint;
     name text;
     spec text;
@@ -174,9 +175,9 @@ begin
             using errcode = 'EN002';
     end if;
     select k into name from jsonb_object_keys(event) k
-    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency', 'sender') limit 1;
+    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency', 'sender', 'replaces') limit 1;
     if name is not null then
-        raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency, sender', name using errcode = 'EN002';
+        raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency, sender, replaces', name using errcode = 'EN002';
     end if;
     if jsonb_typeof(event->'key') is distinct from 'string' or char_length(event->>'key') not between 1 and 200 then
         raise exception '"key" (the idempotency key) is a text of 1 to 200 characters, not %', coalesce(left(event->>'key', 40), 'null')
@@ -226,7 +227,21 @@ begin
         end if;
         expiry := (event->>'expires_at')::timestamptz;
     else
-        expiry := at + kind.life;
+        select (body->>(o.rule->>0))::timestamptz + make_interval(secs => (o.rule->>1)::double precision) into expiry
+        from jsonb_array_elements(kind.ends_after) with ordinality o (rule, place)
+        where body->>(o.rule->>0) is not null order by o.place limit 1;
+        expiry := coalesce(expiry, at + kind.life);
+    end if;
+    if kind.name = 'Withdrawn' then
+        raise exception 'Withdrawn is published by a recall alone' using errcode = 'EN002';
+    end if;
+    if event ? 'replaces' then
+        select coalesce(n.root, n.id) into first_version from notification n
+        where n.idempotency_key = event->>'replaces' and n.withdraws is null;
+        if first_version is null then
+            raise exception '"replaces": no event was published under the key %; leave it out of a first version', event->'replaces'
+                using errcode = 'EN002';
+        end if;
     end if;
     expr := event->'audience';
     if expr is null or expr = 'null'::jsonb then
@@ -239,10 +254,11 @@ begin
         compiled := audience_clauses(expr, null);
     end if;
 
-    insert into notification (idempotency_key, type, category, urgency, data, audience, clauses, published_at, expires_at)
+    insert into notification (idempotency_key, type, category, urgency, data, audience, clauses, published_at, expires_at,
+                              root)
     values (event->>'key', kind.name, kind.category,
             coalesce(array_position(array['urgent', 'normal', 'bulk'], event->>'urgency') - 1, kind.urgency),
-            body, expr, compiled, at, expiry)
+            body, expr, compiled, at, expiry, first_version)
     on conflict (idempotency_key) do nothing
     returning id into new_id;
     if new_id is not null then
@@ -263,8 +279,12 @@ create function relay(most int) returns int
 language plpgsql volatile set search_path = ent_notify, pg_temp as $$
 declare
     relayed int;
+    before bigint;
+    version notification;
+    earlier bigint;
 begin
     perform pg_advisory_xact_lock(hashtextextended('ent_notify.relay', 0));
+    select last_seq into before from feed;
     with fresh as materialized (
         select n.id, n.clauses, row_number() over (order by n.id) as place
         from notification n where n.feed_seq is null order by n.id limit most
@@ -277,10 +297,10 @@ begin
     placed as (
         update notification n set feed_seq = head.base + fresh.place
         from fresh, head where n.id = fresh.id
-        returning n.id, n.feed_seq, fresh.clauses
+        returning n.id, n.feed_seq, n.withdraws, fresh.clauses
     ),
     terms as materialized (
-        select distinct p.id, p.feed_seq, c.place::smallint as clause, t.excluded,
+        select distinct p.id, p.feed_seq, p.withdraws, c.place::smallint as clause, t.excluded,
                (t.term->>0)::smallint as scope, (t.term->>1)::int as ref
         from placed p
         cross join lateral jsonb_array_elements(p.clauses) with ordinality c (clause, place)
@@ -292,23 +312,45 @@ begin
     ),
     stored as (
         insert into audience (notification_id, clause, excluded, scope, ref, feed_seq)
-        select id, clause, excluded, scope, ref, feed_seq from terms
+        select id, clause, excluded, scope, ref, feed_seq from terms where withdraws is null
     ),
     sized as (
         -- an upper estimate: classes and teaching groups are small, schools and "other" groups are not
         select t.id, sum(case when t.scope = 0 then 1e9
                               when t.scope in (1, 2) and g.kind in (4, 5) then 60 * t.scope
                               when t.scope in (1, 2) then 1e9
-                              else 3 end) as people
-        from terms t left join people_group g on t.scope in (1, 2) and g.id = t.ref
+                              else 3 end) as people,
+               -- one school's campaigns share that school's turns
+               case when bool_and(coalesce(g.school_id, m.school_id) is not null)
+                         and min(coalesce(g.school_id, m.school_id)) = max(coalesce(g.school_id, m.school_id))
+                    then min(coalesce(g.school_id, m.school_id)) end as school_id
+        from terms t
+        left join people_group g on t.scope in (1, 2) and g.id = t.ref
+        left join lateral (
+            select h.school_id from membership b join people_group h on h.id = b.group_id
+            where t.scope in (3, 4) and b.person_id = t.ref and h.school_id is not null order by h.school_id limit 1
+        ) m on true
         where not t.excluded group by t.id
     ),
     opened as (
-        insert into campaign (notification_id, feed_seq, width)
-        select p.id, p.feed_seq, case when coalesce(s.people, 0) <= 1000 then null else 1000 end
+        insert into campaign (notification_id, feed_seq, width, withdraws, school_id)
+        select p.id, p.feed_seq, case when coalesce(s.people, 0) <= 1000 then null else 1000 end, p.withdraws, s.school_id
         from placed p left join sized s on s.id = p.id
     )
     select count(*) into relayed from placed;
+    -- a new version ends those before it, in the same transaction in which it appears
+    for version in
+        select * from notification n
+        where n.feed_seq > before and n.root is not null and n.withdraws is null order by n.feed_seq
+    loop
+        for earlier in
+            update notification n set superseded_by = version.id
+            where (n.id = version.root or n.root = version.root) and n.feed_seq < version.feed_seq and n.superseded_by is null
+            returning n.id
+        loop
+            perform stop_campaign(earlier, 'superseded', 'supersede', 'ent_notify', 'campaign ' || version.id, version.published_at);
+        end loop;
+    end loop;
     if relayed > 0 then
         perform pg_notify('ent_notify_feed', '');   -- one hint a batch; readers pull with their cursor
     end if;
@@ -317,28 +359,32 @@ end $$;
 
 -- ---------------------------------------------------------------- people of an audience
 
+-- Who one audience key reaches, as the directory stands at `at`.
+create function people_under(scope smallint, ref int, at timestamptz) returns table (person_id int)
+language sql stable as $$
+    select p.id as person_id from ent_notify.person p
+    where scope = 0 and (ref = 0 or p.profile = ref)
+    union all
+    select m.person_id from ent_notify.membership m
+    where scope = 1 and m.group_id = ref and m.valid_from <= at and m.valid_until > at
+    union all
+    select g.guardian_id from ent_notify.membership m
+    join ent_notify.guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
+    where scope = 2 and m.group_id = ref and m.valid_from <= at and m.valid_until > at
+    union all
+    select ref where scope = 3
+    union all
+    select g.guardian_id from ent_notify.guardian_link g
+    where scope = 4 and g.pupil_id = ref and g.legal_level in (1, 2) and not g.restricted
+$$;
+
 -- Everybody a set of campaigns is for, once each, as the directory stands at `at`.
 create function audience_people(campaigns bigint[], at timestamptz) returns table (campaign_id bigint, person_id int)
 language sql stable as $$
     with reached as materialized (
         select a.notification_id as campaign_id, a.clause, a.excluded, p.person_id
         from ent_notify.audience a
-        cross join lateral (
-            select p.id as person_id from ent_notify.person p
-            where a.scope = 0 and (a.ref = 0 or p.profile = a.ref)
-            union all
-            select m.person_id from ent_notify.membership m
-            where a.scope = 1 and m.group_id = a.ref and m.valid_from <= at and m.valid_until > at
-            union all
-            select g.guardian_id from ent_notify.membership m
-            join ent_notify.guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
-            where a.scope = 2 and m.group_id = a.ref and m.valid_from <= at and m.valid_until > at
-            union all
-            select a.ref where a.scope = 3
-            union all
-            select g.guardian_id from ent_notify.guardian_link g
-            where a.scope = 4 and g.pupil_id = a.ref and g.legal_level in (1, 2) and not g.restricted
-        ) p
+        cross join lateral ent_notify.people_under(a.scope, a.ref, at) p
         where a.notification_id = any (campaigns)
     )
     select distinct r.campaign_id, r.person_id from reached r
@@ -480,6 +526,10 @@ begin
     if l.provider = 'fcm' then
         per_second := per_second * quarter_ramp(at);
     end if;
+    if l.tat > at + horizon + slot + make_interval(secs => 1 / per_second) + interval '1 minute' then
+        l.tat := at + horizon + slot;   -- nobody reserves so far ahead: the clock was set back
+        update lane set tat = l.tat where id = lane_wanted;
+    end if;
     if l.paused_until > at then
         wait_until := l.paused_until;
     elsif l.per_second is null then
@@ -493,6 +543,30 @@ begin
         update lane set tat = starts_at + make_interval(secs => slot_sends / per_second) where id = lane_wanted;
     end if;
 end $$;
+
+-- New turns for chunks that become ready after a wait: behind whatever their party has waiting in the lane.
+create function new_turns(chunks bigint[]) returns table (chunk_id bigint, turn bigint)
+language sql volatile as $$
+    with waited as materialized (
+        select h.id, h.lane_id, h.urgency, p.party,
+               row_number() over (partition by h.lane_id, h.urgency, p.party order by h.due_at, h.id) as place
+        from ent_notify.chunk h
+        left join ent_notify.campaign k on k.notification_id = h.campaign_id
+        cross join lateral (select coalesce(k.school_id, -h.campaign_id) as party) p
+        where h.id = any (chunks)
+    ),
+    shared as (
+        insert into ent_notify.fair_share (lane_id, urgency, party, turn, asked)
+        select w.lane_id, w.urgency, w.party, l.turns[w.urgency + 1] + count(*), count(*)
+        from waited w join ent_notify.lane l on l.id = w.lane_id
+        group by w.lane_id, w.urgency, w.party, l.turns order by w.lane_id, w.urgency, w.party
+        on conflict (lane_id, urgency, party) do update
+            set turn = greatest(fair_share.turn + excluded.asked, excluded.turn), asked = excluded.asked
+        returning lane_id, urgency, party, turn - asked as base
+    )
+    select w.id, s.base + w.place
+    from waited w join shared s on s.lane_id = w.lane_id and s.urgency = w.urgency and s.party = w.party
+$$;
 
 -- Leases the next chunk of a lane: urgent first, then fair turns. No chunk: `id` is null and `wait_until` may say when
 -- to ask again. The fence grows with every claim; only its holder can settle.
@@ -528,13 +602,14 @@ begin
     end if;
     update chunk set state = 2, fence = c.fence + 1, leased_by = worker, due_at = greatest(at, taken.starts_at) + lease
     where chunk.id = c.id;
-    update lane set turn = c.turn where lane.id = lane_wanted and turn < c.turn;
+    update lane set turns[c.urgency + 1] = c.turn where lane.id = lane_wanted and turns[c.urgency + 1] < c.turn;
     id := c.id; campaign_id := c.campaign_id; fence := c.fence + 1; size := c.size; start_cursor := c.cursor; urgency := c.urgency;
     starts_at := taken.starts_at; slot_sends := taken.slot_sends; per_second := taken.per_second;
 end $$;
 
 -- Settles one window of a leased chunk, in one statement's worth of work: moves the cursor, counts the successes,
 -- keeps what is not plain success, renews the lease. False, and nothing changed, for a fence that is no longer held.
+-- Saying the same twice counts once: whoever lost the answer asks again.
 create function settle_window(chunk_settled bigint, fence_held int, new_cursor int, accepted_now int, retried_ok int[],
                               targets int[], people int[], states smallint[], reasons text[], attempts smallint[],
                               retries timestamptz[], at timestamptz, lease interval, release boolean) returns boolean
@@ -545,15 +620,27 @@ declare
     newly_failed int;
     next_retry timestamptz;
     known int[];
+    control campaign;
+    window_under_way boolean;   -- a heartbeat: only the lease is renewed
 begin
     select * into c from chunk where id = chunk_settled and fence = fence_held and state = 2 for update;
     if not found then
-        return false;
+        -- (said before: the chunk is as it was given back, and nobody has claimed it since)
+        return release and exists (
+            select from chunk h
+            where h.id = chunk_settled and h.fence = fence_held and h.cursor = new_cursor and (h.state <> 0 or new_cursor < h.size)
+        );
     end if;
+    if c.cursor < c.size and new_cursor <= c.cursor then
+        accepted_now := 0;
+        targets := '{}';
+        states := '{}';
+    end if;
+    window_under_way := not release and new_cursor = c.cursor and cardinality(targets) = 0 and cardinality(retried_ok) = 0;
     -- What a receipt has settled meanwhile is counted already, and stays as it is.
     known := array(
         select o.target from outcome o
-        where o.chunk_id = c.id and o.state in (3, 4)
+        where o.chunk_id = c.id and o.state <> 1
           and (o.target = any (targets) or o.target = any (retried_ok)
                or (new_cursor > c.cursor and o.target between c.targets[c.cursor + 1] and c.targets[new_cursor]))
     );
@@ -575,8 +662,9 @@ begin
             set state = excluded.state, reason = excluded.reason, attempts = excluded.attempts,
                 retry_at = excluded.retry_at, noted_at = excluded.noted_at;
     end if;
-    if cardinality(retried_ok) > 0 then
+    if c.cursor >= c.size then
         delete from outcome where chunk_id = c.id and target = any (retried_ok) and state = 1;
+        get diagnostics accepted_now = row_count;
     end if;
     select count(*) filter (where s = 2), count(*) filter (where s = 3) into newly_suppressed, newly_failed from unnest(states) s;
     if release and new_cursor >= c.size then
@@ -592,5 +680,13 @@ begin
         state = case when not release then 2 when new_cursor < c.size then 0 when next_retry is null then 3 else 1 end,
         due_at = case when not release then at + lease else coalesce(next_retry, at) end
     where id = c.id;
+    if not window_under_way then
+        select * into control from campaign where notification_id = c.campaign_id and state > 0;
+        if control.state = 1 then
+            update chunk set state = 4, leased_by = null where id = c.id and state <> 3;
+        elsif control.state = 2 then
+            perform close_chunks(array[c.id], control.stop_reason, at);
+        end if;
+    end if;
     return true;
 end $$;

@@ -3,10 +3,17 @@
 select ent_notify.relay(:most);
 
 -- name: unplanned
--- Campaigns that wait for their plan, in feed order, with what the plan's policy needs.
-select c.notification_id as campaign_id, c.width
+-- Campaigns that wait for their plan, in feed order, with what the plan's policy needs. One that takes another back from
+-- screens waits until no worker holds anything of what it takes back.
+select c.notification_id as campaign_id, c.width, c.withdraws
 from campaign c
-where c.planned_at is null
+where c.planned_at is null and c.state < 2
+  and (c.withdraws is null or not exists (
+      select from notification n
+      join notification v on v.id = n.root or v.root = n.root
+      join chunk h on h.campaign_id = v.id and h.state = 2
+      where n.id = c.notification_id
+  ))
 order by c.feed_seq
 limit :most;
 
@@ -18,72 +25,47 @@ select distinct timezone from school order by 1;
 -- Plan campaigns in one pass: people, then one packed chunk per lane, bucket and end of pause; answers how many were planned.
 -- Two planners never plan one campaign twice: the campaign's row is locked, and the chunk's natural key is unique.
 with due as materialized (
-    select c.notification_id as id, n.category, n.urgency, c.width, t.channels
+    select c.notification_id as id, n.category, n.urgency, c.width, t.channels, c.state = 1 as is_paused,
+           coalesce(c.school_id, -c.notification_id) as party
     from campaign c
     join notification n on n.id = c.notification_id
     join event_type t on t.name = n.type
-    where c.notification_id = any (:campaigns) and c.planned_at is null
+    where c.notification_id = any (:campaigns) and c.planned_at is null and c.state < 2
     for update of c skip locked
 ),
-pause as (
-    select * from unnest(:zones::text[], :holds::timestamptz[]) as z (timezone, held_until)
-),
-people as materialized (
-    select d.id as campaign_id, a.person_id, p.email, p.email_dropped_at, p.mail_lane,
-           case when d.width is null then -1 else a.person_id / d.width end as bucket,
-           case when d.urgency = 0 then '-infinity' else coalesce(z.held_until, :default_hold::timestamptz) end as held_until
-    from due d
-    join audience_people(array(select id from due), :now) a on a.campaign_id = d.id
-    join person p on p.id = a.person_id and p.hidden_at is null
-    left join pause z on z.timezone = p.timezone
-),
-optout as (
-    select f.person_id, f.category, f.channel from preference f where not f.enabled
-),
 piece as materialized (
-    select w.campaign_id, w.lane_id, -1 as bucket, '-infinity'::timestamptz as held_until, w.size, null::int[] as targets
-    from (
-        select e.campaign_id, l.id as lane_id, count(*)::int as size
-        from people e
-        join due d on d.id = e.campaign_id and 'web' = any (d.channels)
-        join lane l on l.name = 'web'
-        group by e.campaign_id, l.id
-    ) w
-    union all
-    select m.campaign_id, coalesce(m.mail_lane, l.id), m.bucket, m.held_until, cardinality(m.targets), m.targets
-    from (
-        select e.campaign_id, e.mail_lane, e.bucket, e.held_until, array_agg(e.person_id order by e.person_id) as targets
-        from people e
-        join due d on d.id = e.campaign_id and 'email' = any (d.channels)
-        where e.email is not null and e.email_dropped_at is null
-          and not exists (select from optout o where o.person_id = e.person_id and o.category = d.category and o.channel = 'email')
-        group by e.campaign_id, e.mail_lane, e.bucket, e.held_until
-    ) m
-    join lane l on l.name = 'email'
-    union all
-    select m.campaign_id, m.lane_id, m.bucket, m.held_until, cardinality(m.targets), m.targets
-    from (
-        select e.campaign_id, l.id as lane_id, e.bucket, e.held_until, array_agg(v.id order by v.id) as targets
-        from people e
-        join due d on d.id = e.campaign_id and 'push' = any (d.channels)
-        join device v on v.person_id = e.person_id and v.dropped_at is null
-        join lane l on l.channel = 'push' and l.provider = v.provider and l.app = v.app
-        where not exists (select from optout o where o.person_id = e.person_id and o.category = d.category and o.channel = 'push')
-        group by e.campaign_id, l.id, e.bucket, e.held_until
-    ) m
+    select * from plan_pieces(array(select id from due), :zones::text[], :holds::timestamptz[], :default_hold::timestamptz, :now)
+),
+queued as materialized (
+    -- what is ready at once takes its turn behind whatever its party has waiting in the lane
+    select p.campaign_id, p.lane_id, p.bucket, p.held_until, d.urgency, d.party,
+           row_number() over (partition by p.lane_id, d.urgency, d.party order by p.campaign_id, p.held_until, p.bucket) as place
+    from piece p join due d on d.id = p.campaign_id
+    where p.targets is not null and p.held_until <= :now and not d.is_paused
+),
+shared as (
+    insert into fair_share (lane_id, urgency, party, turn, asked)
+    select q.lane_id, q.urgency, q.party, l.turns[q.urgency + 1] + count(*), count(*)
+    from queued q join lane l on l.id = q.lane_id
+    group by q.lane_id, q.urgency, q.party, l.turns order by q.lane_id, q.urgency, q.party
+    on conflict (lane_id, urgency, party) do update
+        set turn = greatest(fair_share.turn + excluded.asked, excluded.turn), asked = excluded.asked
+    returning lane_id, urgency, party, turn - asked as base
 ),
 packed as (
     insert into chunk (campaign_id, lane_id, bucket, held_until, urgency, turn, size, targets,
                        cursor, accepted, state, due_at, settled_at)
-    select p.campaign_id, p.lane_id, p.bucket, p.held_until, d.urgency,
-           l.turn + row_number() over (partition by p.campaign_id, p.lane_id order by p.held_until, p.bucket),
+    select p.campaign_id, p.lane_id, p.bucket, p.held_until, d.urgency, coalesce(s.base + q.place, 0),
            p.size, p.targets,
            case when l.channel = 'web' then p.size else 0 end,
            case when l.channel = 'web' then p.size else 0 end,
-           case when l.channel = 'web' then 3 when p.held_until > :now then 1 else 0 end,
+           case when l.channel = 'web' then 3 when d.is_paused then 4 when p.held_until > :now then 1 else 0 end,
            greatest(p.held_until, :now),
            case when l.channel = 'web' then :now end
     from piece p join due d on d.id = p.campaign_id join lane l on l.id = p.lane_id
+    left join queued q
+        on q.campaign_id = p.campaign_id and q.lane_id = p.lane_id and q.bucket = p.bucket and q.held_until = p.held_until
+    left join shared s on s.lane_id = q.lane_id and s.urgency = q.urgency and s.party = q.party
     on conflict (campaign_id, lane_id, bucket, held_until) do nothing
 ),
 planned as (
@@ -93,13 +75,27 @@ select count(*)::int from planned;
 
 -- name: promote$
 -- Make ready what is due: pauses and retries that ended, leases that ran out; answers how many.
-with due as (
-    select id from chunk where state in (1, 2) and due_at <= :now order by due_at limit :most for update skip locked
-),
-ready as (
-    update chunk c set state = 0, leased_by = null from due where c.id = due.id returning 1
-)
-select count(*)::int from ready;
+select ent_notify.promote(:now, :most);
+
+-- name: forget_turns!
+-- Drop the turns that every lane has passed: who has nothing waiting starts where the lane is.
+delete from fair_share f using lane l where l.id = f.lane_id and f.turn <= l.turns[f.urgency + 1];
+
+-- name: look^
+-- Whether anything is there to relay, to plan or to promote, and the lanes that have something to claim, each with the
+-- urgency of what comes first: four looks into indices, all that an idle worker asks.
+select exists (select from notification where feed_seq is null) as relay,
+       exists (select from campaign where planned_at is null and state < 2) as plan,
+       exists (select from chunk where state in (1, 2) and due_at <= :now)
+           or exists (select from chunk where state = 2 and due_at > :now::timestamptz + interval '2 minutes') as promote,
+       coalesce((
+           select jsonb_object_agg(l.id, c.urgency)
+           from lane l
+           cross join lateral (
+               select h.urgency from chunk h where h.lane_id = l.id and h.state = 0 order by h.urgency, h.turn limit 1
+           ) c
+           where l.paused_until <= :now
+       ), '{}') as ready;
 
 -- name: next_due$
 -- When the next waiting or leased chunk becomes due; null when none waits.
@@ -173,7 +169,7 @@ select * from reserve(:lane_id::smallint, :sends, :now, :horizon, :slot);
 
 -- name: campaign_content^
 -- What is rendered once for a campaign.
-select n.id, n.type, n.category, n.urgency, n.data, n.expires_at, n.published_at, n.feed_seq
+select n.id, n.type, n.category, n.urgency, n.data, n.expires_at, n.published_at, coalesce(n.root, n.id) as root
 from notification n where n.id = :campaign_id;
 
 -- name: load_mail

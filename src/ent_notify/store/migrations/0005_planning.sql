@@ -1,0 +1,159 @@
+-- Who gets what by which lane, packed: the pieces that a plan turns into chunks. Three ways to the same pieces, by size:
+-- a campaign to everyone reads people and devices once each and needs no list of its audience; a large audience is joined
+-- by hashing; many small ones by index. Every way looks at who has left, preferences, dropped addresses and devices, and
+-- the end of the pause in each reader's zone.
+
+set local search_path = ent_notify;
+
+create index person_hidden on person (id) where hidden_at is not null;
+
+create type piece as (
+    campaign_id bigint,
+    lane_id     smallint,
+    bucket      int,                               -- person id / campaign.width, or -1
+    held_until  timestamptz,
+    size        int,
+    targets     int[]                              -- null for web
+);
+
+-- Any set of campaigns.
+create function pieces_of(campaigns bigint[], zones text[], holds timestamptz[], default_hold timestamptz, at timestamptz)
+returns setof piece language plpgsql stable
+set search_path = ent_notify, pg_temp set plan_cache_mode = force_custom_plan as $$
+begin
+    return query
+    with due as materialized (
+        select c.notification_id as id, n.category, n.urgency, c.width, t.channels
+        from campaign c
+        join notification n on n.id = c.notification_id
+        join event_type t on t.name = n.type
+        where c.notification_id = any (campaigns)
+    ),
+    pause as (
+        select * from unnest(zones, holds) as z (timezone, held_until)
+    ),
+    people as materialized (
+        select d.id as campaign_id, a.person_id, p.mail_lane,
+               p.email is not null and p.email_dropped_at is null as mailable,
+               case when d.width is null then -1 else a.person_id / d.width end as bucket,
+               case when d.urgency = 0 then '-infinity' else coalesce(z.held_until, default_hold) end as held_until
+        from due d
+        join audience_people(campaigns, at) a on a.campaign_id = d.id
+        join person p on p.id = a.person_id and p.hidden_at is null
+        left join pause z on z.timezone = p.timezone
+    )
+    select w.campaign_id, l.id, -1, '-infinity'::timestamptz, w.size, null::int[]
+    from (
+        select e.campaign_id, count(*)::int as size
+        from people e join due d on d.id = e.campaign_id and 'web' = any (d.channels)
+        group by e.campaign_id
+    ) w
+    join lane l on l.name = 'web'
+    union all
+    select m.campaign_id, coalesce(m.mail_lane, l.id), m.bucket, m.held_until, cardinality(m.targets), m.targets
+    from (
+        select e.campaign_id, e.mail_lane, e.bucket, e.held_until, array_agg(e.person_id) as targets
+        from people e
+        join due d on d.id = e.campaign_id and 'email' = any (d.channels)
+        left join preference f
+            on f.person_id = e.person_id and f.category = d.category and f.channel = 'email' and not f.enabled
+        where e.mailable and f.person_id is null
+        group by e.campaign_id, e.mail_lane, e.bucket, e.held_until
+    ) m
+    join lane l on l.name = 'email'
+    union all
+    select m.campaign_id, l.id, m.bucket, m.held_until, cardinality(m.targets), m.targets
+    from (
+        select e.campaign_id, v.provider, v.app, e.bucket, e.held_until, array_agg(v.id) as targets
+        from people e
+        join due d on d.id = e.campaign_id and 'push' = any (d.channels)
+        join device v on v.person_id = e.person_id and v.dropped_at is null
+        left join preference f
+            on f.person_id = e.person_id and f.category = d.category and f.channel = 'push' and not f.enabled
+        where f.person_id is null
+        group by e.campaign_id, v.provider, v.app, e.bucket, e.held_until
+    ) m
+    join lane l on l.channel = 'push' and l.provider = m.provider and l.app = m.app;
+end $$;
+
+-- One campaign to a large audience: the same, but joined by hashing, with memory enough not to spill.
+create function pieces_of_many(campaign bigint, zones text[], holds timestamptz[], default_hold timestamptz, at timestamptz)
+returns setof piece language plpgsql stable
+set search_path = ent_notify, pg_temp set enable_nestloop = off set work_mem = '256MB' as $$
+begin
+    return query select * from pieces_of(array[campaign], zones, holds, default_hold, at);
+end $$;
+
+-- One campaign to everyone, where one hold is everybody's: people and devices are read once, and nobody is listed.
+create function pieces_of_everyone(campaign bigint, hold timestamptz) returns setof piece language plpgsql stable
+set search_path = ent_notify, pg_temp set plan_cache_mode = force_custom_plan
+set enable_nestloop = off set work_mem = '256MB' as $$
+declare
+    kind text;
+    channels text[];
+    width int;
+    until timestamptz;
+begin
+    select n.category, t.channels, c.width, case when n.urgency = 0 then '-infinity' else hold end
+    into kind, channels, width, until
+    from campaign c
+    join notification n on n.id = c.notification_id
+    join event_type t on t.name = n.type
+    where c.notification_id = campaign;
+
+    return query
+    with bucketed as materialized (
+        select p.id / width as bucket, p.mail_lane, count(*)::int as people,
+               array_agg(p.id) filter (where p.email is not null and p.email_dropped_at is null and f.person_id is null)
+                   as mailed
+        from person p
+        left join preference f on f.person_id = p.id and f.category = kind and f.channel = 'email' and not f.enabled
+        where p.hidden_at is null
+        group by 1, 2
+    )
+    select campaign, l.id, -1, '-infinity'::timestamptz, w.size, null::int[]
+    from (select sum(b.people)::int as size from bucketed b) w
+    join lane l on l.name = 'web'
+    where w.size > 0 and 'web' = any (channels)
+    union all
+    select campaign, coalesce(b.mail_lane, l.id), b.bucket, until, cardinality(b.mailed), b.mailed
+    from bucketed b, lane l
+    where l.name = 'email' and b.mailed is not null and 'email' = any (channels);
+
+    if 'push' = any (channels) then
+        return query
+        select campaign, l.id, m.bucket, until, cardinality(m.targets), m.targets
+        from (
+            select v.provider, v.app, v.person_id / width as bucket, array_agg(v.id) as targets
+            from device v
+            left join preference f on f.person_id = v.person_id and f.category = kind and f.channel = 'push' and not f.enabled
+            where v.dropped_at is null and f.person_id is null
+              and not exists (select from person h where h.id = v.person_id and h.hidden_at is not null)
+            group by 1, 2, 3
+        ) m
+        join lane l on l.channel = 'push' and l.provider = m.provider and l.app = m.app;
+    end if;
+end $$;
+
+-- The pieces of some campaigns, by the way that suits them.
+create function plan_pieces(campaigns bigint[], zones text[], holds timestamptz[], default_hold timestamptz, at timestamptz)
+returns setof piece language plpgsql stable set search_path = ent_notify, pg_temp as $$
+declare
+    reach bigint;
+begin
+    if cardinality(campaigns) <> 1 or (select width is null from campaign where notification_id = campaigns[1]) then
+        return query select * from pieces_of(campaigns, zones, holds, default_hold, at);
+    elsif (select count(*) = 1 and bool_and(a.scope = 0 and a.ref = 0) from audience a where a.notification_id = campaigns[1])
+          and (select count(distinct h) <= 1 and coalesce(min(h), default_hold) = default_hold from unnest(holds) h) then
+        return query select * from pieces_of_everyone(campaigns[1], default_hold);
+    else
+        select sum(case when a.scope = 0 then 1e9 when a.scope in (1, 2) then
+                   (select count(*) from (select from membership m where m.group_id = a.ref limit 50000) s) else 1 end)
+        into reach from audience a where a.notification_id = campaigns[1] and not a.excluded;
+        if reach >= 50000 then
+            return query select * from pieces_of_many(campaigns[1], zones, holds, default_hold, at);
+        else
+            return query select * from pieces_of(campaigns, zones, holds, default_hold, at);
+        end if;
+    end if;
+end $$;
