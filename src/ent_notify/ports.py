@@ -17,6 +17,7 @@ from ent_notify.model.fanout import (
     NothingToClaim,
     Settlement,
     Target,
+    Unplanned,
 )
 from ent_notify.model.feed import FeedHint, FeedItem, Key
 from ent_notify.model.receipts import Receipt, Taken
@@ -101,8 +102,8 @@ class FanoutStore(Protocol):
         """Give up to ``most`` committed notifications their place in the feed; answers how many."""
         ...
 
-    async def unplanned(self, most: int) -> list[tuple[int, bool]]:
-        """Campaigns that wait for their plan, oldest first: (id, whether it may be large)."""
+    async def unplanned(self, most: int) -> list[Unplanned]:
+        """Campaigns that wait for their plan, oldest first."""
         ...
 
     async def zones(self) -> list[str]:
@@ -113,6 +114,12 @@ class FanoutStore(Protocol):
         self, campaigns: Sequence[int], holds: Mapping[str, datetime], default_hold: datetime, now: datetime
     ) -> int:
         """Plan campaigns into chunks; ``holds`` gives each zone the end of its pause (a long-past instant: none)."""
+        ...
+
+    async def plan_withdrawal(
+        self, campaign: int, holds: Mapping[str, datetime], default_hold: datetime, now: datetime
+    ) -> int:
+        """Plan a campaign that takes another back: pushes to the devices which that one reached, and nothing else."""
         ...
 
     async def promote(self, now: datetime, most: int) -> int:
@@ -162,7 +169,8 @@ class FanoutStore(Protocol):
         day_start: datetime,
         daily_cap: int,
     ) -> list[Target]:
-        """The targets of positions [first, last) of a chunk (of a retry: the next due), each looked at anew."""
+        """The targets of positions [first, last) of a chunk (of a retry: the next due), each looked at anew. None
+        when the lease is not ours any more, or the campaign is paused or stopped."""
         ...
 
     async def settle(self, claim: Claim, settlement: Settlement, now: datetime, lease: timedelta) -> bool:

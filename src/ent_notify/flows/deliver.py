@@ -97,7 +97,7 @@ class Deliverer:
             width = self._window(pace)
             last = cursor + width if claim.is_retry else min(cursor + width, claim.size)
             targets = await self._load(claim, cursor, last)
-            if not targets:  # a retry whose deliveries were all settled otherwise
+            if not targets:  # its retries were all settled otherwise, its campaign is paused or stopped, its lease lost
                 await self.store.settle(claim, Settlement(cursor, release=True), self.clock.now(), self.bounds.lease)
                 break
             sendable = [t for t in targets if t.withheld is None]

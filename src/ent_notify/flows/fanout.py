@@ -72,10 +72,14 @@ class Worker:
             zones = {*FRENCH_ZONES, *await self.store.zones()}
             holds = {zone: held_until(now, zone, self.pause) or AT_ONCE for zone in zones}
             default_hold = held_until(now, self.zone, self.pause) or AT_ONCE
-            small = [campaign for campaign, large in waiting if not large]
+            plain = [each for each in waiting if each.withdraws is None]
+            small = [each.campaign for each in plain if not each.large]
             batches = [small] if small else []
-            batches += [[campaign] for campaign, large in waiting if large]
+            batches += [[each.campaign] for each in plain if each.large]
             moved = 0
+            for each in waiting:
+                if each.withdraws is not None:
+                    moved += await self.store.plan_withdrawal(each.campaign, holds, default_hold, now)
             for batch in batches:
                 moved += await self.store.plan(batch, holds, default_hold, now)
             self.observer.planned(moved, (self.clock.now() - now).total_seconds())

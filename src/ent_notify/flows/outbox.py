@@ -30,9 +30,10 @@ def dedup_id(notification: int, channel: str, target: int) -> str:
     return str(uuid5(_NAMESPACE, f"{channel}:{notification}:{target}"))
 
 
-def collapse_id(notification: int) -> str:
-    """The id under which a phone replaces one notification by its next version: 32 hexadecimal characters."""
-    return uuid5(_NAMESPACE, f"collapse:{notification}").hex
+def collapse_id(root: int) -> str:
+    """The id under which a phone replaces a notification by its next version: 32 hexadecimal characters. ``root`` is
+    the event's first version."""
+    return uuid5(_NAMESPACE, f"collapse:{root}").hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class PushOutbox:
                 sentence=self.words.wake_up(content.category, language),
                 notification=dedup_id(content.notification, "push", 0),
                 category=content.category,
-                collapse_id=collapse_id(content.notification),
+                collapse_id=collapse_id(content.root),
                 urgency=Urgency(content.urgency),
                 expires_at=content.expires_at,
             )

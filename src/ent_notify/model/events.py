@@ -1,7 +1,7 @@
 """Typed events: what a host publishes. Each names its category, urgency, channels, life and default audience.
 
-An event on the wire is ``{"type", "key", "audience", "data", "school"?, "expires_at"?, "urgency"?}``: the same JSON
-whether it comes from ``engine.publish`` or from SQL (``select ent_notify.publish(...)``).
+An event on the wire is ``{"type", "key", "audience", "data", "expires_at"?, "urgency"?, "sender"?, "replaces"?}``: the
+same JSON whether it comes from ``engine.publish`` or from SQL (``select ent_notify.publish(...)``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ent_notify.model.audience import Audience
 from ent_notify.model.delivery import Channel, Urgency
 
 ALL_CHANNELS = (Channel.WEB, Channel.EMAIL, Channel.PUSH)
+LESSON = timedelta(minutes=55)
+"""How long a lesson lasts in a collège or lycée when nobody says."""
 CLASS_AND_GUARDIANS: Mapping[str, Any] = {"union": [{"group": "$group"}, {"guardians_of": {"group": "$group"}}]}
 
 
@@ -24,7 +26,9 @@ class Event:
     """Base of all events.
 
     ``key`` is the idempotency key, at most 200 characters: the same key publishes once, for ever. ``audience`` may be
-    left out where the event has a natural one (the guardians of the absent pupil).
+    left out where the event has a natural one (the guardians of the absent pupil). ``replaces`` is the key of the
+    version that this one takes the place of: what is unsent of that one never is, on a phone the new alert replaces the
+    old one, and the inbox shows the new one alone.
     """
 
     category: ClassVar[str]
@@ -36,9 +40,13 @@ class Event:
     natural_audience: ClassVar[Mapping[str, Any] | None] = None
     """For whom it is when nobody says: an audience in JSON in which ``"$group"`` stands for the field ``group``."""
 
+    ends_after: ClassVar[tuple[tuple[str, timedelta], ...]] = ()
+    """When it is over, if that is not simply its ``life``: the first of these fields that is given, and so long after."""
+
     key: str
     audience: Audience | None = None
     expires_at: datetime | None = None
+    replaces: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The wire form (see the module's docstring)."""
@@ -53,6 +61,8 @@ class Event:
             envelope["audience"] = self.audience.to_json()
         if self.expires_at is not None:
             envelope["expires_at"] = self.expires_at.isoformat()
+        if self.replaces is not None:
+            envelope["replaces"] = self.replaces
         return envelope
 
 
@@ -72,18 +82,25 @@ class HomeworkAssigned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LessonChanged(Event):
-    """A lesson that is cancelled, moved, or elsewhere. It expires when the lesson is over."""
+    """A lesson that is cancelled, moved, or elsewhere. It expires when the lesson is over: at ``ends_at``, or LESSON after
+    the hour to which it is moved, or after its own."""
 
     category: ClassVar[str] = "timetable"
     urgency: ClassVar[Urgency] = Urgency.URGENT
     life: ClassVar[timedelta] = timedelta(days=2)
 
     natural_audience: ClassVar[Mapping[str, Any] | None] = CLASS_AND_GUARDIANS
+    ends_after: ClassVar[tuple[tuple[str, timedelta], ...]] = (
+        ("ends_at", timedelta()),
+        ("moved_to", LESSON),
+        ("starts_at", LESSON),
+    )
 
     group: str
     subject: str
     change: str
     starts_at: datetime
+    ends_at: datetime | None = None
     moved_to: datetime | None = None
     room: str | None = None
 
@@ -138,6 +155,16 @@ class MessagePosted(Event):
     sender: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn(Event):
+    """What a recalled notification has become for its readers, and the push that takes its place on phones. Only a recall
+    publishes it."""
+
+    category: ClassVar[str] = "withdrawn"
+    channels: ClassVar[tuple[Channel, ...]] = (Channel.PUSH,)
+    life: ClassVar[timedelta] = timedelta(days=2)
+
+
 BUILT_IN: tuple[type[Event], ...] = (
     HomeworkAssigned,
     LessonChanged,
@@ -145,6 +172,7 @@ BUILT_IN: tuple[type[Event], ...] = (
     GradePublished,
     Announcement,
     MessagePosted,
+    Withdrawn,
 )
 
 _KINDS = {str: "string", int: "integer", bool: "boolean", date: "date", datetime: "datetime"}

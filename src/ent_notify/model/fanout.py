@@ -36,6 +36,16 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
+class Unplanned:
+    """A campaign that waits for its plan. ``large``: it may be for more than a thousand people. ``withdraws``: the
+    campaign that it takes back from screens, or None."""
+
+    campaign: int
+    large: bool
+    withdraws: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A leased chunk. ``fence`` must still be the chunk's own when a window of it is settled."""
 
@@ -73,7 +83,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class CampaignContent:
-    """What is rendered once for a campaign."""
+    """What is rendered once for a campaign. ``root`` is the first version of its event: all versions are shown in one
+    place, so that a later one replaces an earlier one on a phone."""
 
     notification: int
     type: str
@@ -82,6 +93,7 @@ class CampaignContent:
     data: Mapping[str, Any]
     published_at: datetime
     expires_at: datetime
+    root: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,11 @@ _OURS = frozenset(
         "paused",
         "push.NoText",
         "read",
+        "recalled",
         "smtp.lost",
         "smtp.relay",
         "smtp.unanswered",
+        "superseded",
     }
 )
 

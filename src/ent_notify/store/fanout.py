@@ -16,6 +16,7 @@ from ent_notify.model.fanout import (
     NothingToClaim,
     Settlement,
     Target,
+    Unplanned,
 )
 from ent_notify.policy.rate import SLOT_SECONDS, Slot
 from ent_notify.store.database import Database
@@ -35,10 +36,10 @@ class PostgresFanout:
         """See FanoutStore."""
         return int(await self._db.fetchval("fanout.relay", most=most))
 
-    async def unplanned(self, most: int) -> list[tuple[int, bool]]:
+    async def unplanned(self, most: int) -> list[Unplanned]:
         """See FanoutStore."""
         rows = await self._db.fetch("fanout.unplanned", most=most)
-        return [(row["campaign_id"], row["width"] is not None) for row in rows]
+        return [Unplanned(row["campaign_id"], row["width"] is not None, row["withdraws"]) for row in rows]
 
     async def zones(self) -> list[str]:
         """See FanoutStore."""
@@ -52,6 +53,21 @@ class PostgresFanout:
             await self._db.fetchval(
                 "fanout.plan",
                 campaigns=list(campaigns),
+                zones=list(holds),
+                holds=list(holds.values()),
+                default_hold=default_hold,
+                now=now,
+            )
+        )
+
+    async def plan_withdrawal(
+        self, campaign: int, holds: Mapping[str, datetime], default_hold: datetime, now: datetime
+    ) -> int:
+        """See FanoutStore."""
+        return int(
+            await self._db.fetchval(
+                "fanout.plan_withdrawal",
+                campaign=campaign,
                 zones=list(holds),
                 holds=list(holds.values()),
                 default_hold=default_hold,
@@ -153,6 +169,7 @@ class PostgresFanout:
             data=row["data"],
             published_at=row["published_at"],
             expires_at=row["expires_at"],
+            root=row["root"],
         )
 
     async def load(
@@ -169,6 +186,7 @@ class PostgresFanout:
         """See FanoutStore. The daily cap is one of pushes; mails have none."""
         window: dict[str, Any] = {
             "chunk_id": claim.chunk,
+            "fence": claim.fence,
             "is_retry": claim.is_retry,
             "first": first,
             "last": last,

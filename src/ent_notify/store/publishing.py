@@ -41,4 +41,5 @@ def _described(kind: type[Event]) -> dict[str, Any]:
         "life_seconds": kind.life.total_seconds(),
         "fields": data_fields(kind),
         "natural_audience": kind.natural_audience,
+        "ends_after": [[name, after.total_seconds()] for name, after in kind.ends_after],
     }

@@ -73,6 +73,44 @@ planned as (
 )
 select count(*)::int from planned;
 
+-- name: plan_withdrawal$
+-- Plan a campaign that takes another back: a chunk per lane, bucket and end of pause for the devices that were reached.
+with due as materialized (
+    select c.notification_id as id, n.urgency, n.root, coalesce(c.width, 1000) as width, c.state = 1 as is_paused
+    from campaign c join notification n on n.id = c.notification_id
+    where c.notification_id = :campaign and c.planned_at is null and c.state < 2
+    for update of c skip locked
+),
+pause as (
+    select * from unnest(:zones::text[], :holds::timestamptz[]) as z (timezone, held_until)
+),
+piece as materialized (
+    select l.id as lane_id, v.person_id / d.width as bucket, x.held_until, array_agg(v.id order by v.id) as targets
+    from due d
+    cross join lateral (select distinct device_id from reached_devices(d.root)) r
+    join device v on v.id = r.device_id
+    join person p on p.id = v.person_id and p.hidden_at is null
+    join lane l on l.channel = 'push' and l.provider = v.provider and l.app = v.app
+    left join pause z on z.timezone = p.timezone
+    cross join lateral (
+        select case when d.urgency = 0 then '-infinity' else coalesce(z.held_until, :default_hold::timestamptz) end as held_until
+    ) x
+    group by l.id, v.person_id / d.width, x.held_until
+),
+packed as (
+    insert into chunk (campaign_id, lane_id, bucket, held_until, urgency, turn, size, targets, state, due_at)
+    select d.id, p.lane_id, p.bucket, p.held_until, d.urgency,
+           l.turn + row_number() over (partition by p.lane_id order by p.held_until, p.bucket),
+           cardinality(p.targets), p.targets,
+           case when d.is_paused then 4 when p.held_until > :now then 1 else 0 end, greatest(p.held_until, :now)
+    from due d cross join piece p join lane l on l.id = p.lane_id
+    on conflict (campaign_id, lane_id, bucket, held_until) do nothing
+),
+planned as (
+    update campaign c set planned_at = :now from due d where c.notification_id = d.id returning c.notification_id
+)
+select count(*)::int from planned;
+
 -- name: promote$
 -- Make ready what is due: pauses and retries that ended, leases that ran out; answers how many.
 select ent_notify.promote(:now, :most);
@@ -173,17 +211,21 @@ select n.id, n.type, n.category, n.urgency, n.data, n.expires_at, n.published_at
 from notification n where n.id = :campaign_id;
 
 -- name: load_mail
--- The next window of a mail chunk, each person with the reason why not to send, if there is one.
+-- The next window of a mail chunk, each person with the reason why not to send, if there is one. Nobody when the lease is
+-- lost, or the campaign paused or stopped.
 with c as (
     select ch.id, ch.campaign_id, ch.targets, n.category, n.expires_at, n.feed_seq
-    from chunk ch join notification n on n.id = ch.campaign_id where ch.id = :chunk_id
+    from chunk ch
+    join campaign k on k.notification_id = ch.campaign_id and k.state = 0
+    join notification n on n.id = ch.campaign_id
+    where ch.id = :chunk_id and ch.fence = :fence and ch.state = 2
 ),
 t as (
     select u.target, 1 as attempt, u.place from c, unnest(c.targets[:first + 1 : :last]) with ordinality u (target, place)
     where not :is_retry
     union all
-    (select o.target, o.attempts + 1, row_number() over (order by o.target) from outcome o
-     where :is_retry and o.chunk_id = :chunk_id and o.state = 1 and o.retry_at <= :now
+    (select o.target, o.attempts + 1, row_number() over (order by o.target) from c join outcome o on o.chunk_id = c.id
+     where :is_retry and o.state = 1 and o.retry_at <= :now
      order by o.target limit :last - :first)
 ),
 a as materialized (
@@ -209,19 +251,24 @@ left join reading r on r.person_id = t.target
 order by t.place;
 
 -- name: load_push
--- The next window of a push chunk, each device with the reason why not to send, if there is one.
+-- The next window of a push chunk, each device with the reason why not to send, if there is one. Nobody as above. A push
+-- that takes another back goes to whom that one went: whether they are still addressed, and the day's cap, do not matter.
 with c as (
     select ch.id, ch.campaign_id, ch.targets, n.category, n.expires_at, n.feed_seq, n.urgency,
            -- places of the feed given since the day began: nobody can have had more
-           n.feed_seq - (select min(m.feed_seq) from notification m where m.published_at >= :day_start) as today
-    from chunk ch join notification n on n.id = ch.campaign_id where ch.id = :chunk_id
+           n.feed_seq - (select min(m.feed_seq) from notification m where m.published_at >= :day_start) as today,
+           n.withdraws is not null as takes_back
+    from chunk ch
+    join campaign k on k.notification_id = ch.campaign_id and k.state = 0
+    join notification n on n.id = ch.campaign_id
+    where ch.id = :chunk_id and ch.fence = :fence and ch.state = 2
 ),
 t as (
     select u.target, 1 as attempt, u.place from c, unnest(c.targets[:first + 1 : :last]) with ordinality u (target, place)
     where not :is_retry
     union all
-    (select o.target, o.attempts + 1, row_number() over (order by o.target) from outcome o
-     where :is_retry and o.chunk_id = :chunk_id and o.state = 1 and o.retry_at <= :now
+    (select o.target, o.attempts + 1, row_number() over (order by o.target) from c join outcome o on o.chunk_id = c.id
+     where :is_retry and o.state = 1 and o.retry_at <= :now
      order by o.target limit :last - :first)
 ),
 v as materialized (
@@ -237,6 +284,7 @@ select t.target, coalesce(v.person_id, 0) as person_id, t.attempt, v.token as ad
             when v.id is null or p.id is null then 'erased'
             when p.hidden_at is not null then 'left'
             when v.dropped_at is not null then 'device_dropped'
+            when c.takes_back then null
             when a.person_id is null then 'no_longer_addressed'
             when f.enabled is false then 'opted_out'
             when r.watermark >= c.feed_seq or c.feed_seq = any (r.above) then 'read'

@@ -21,5 +21,5 @@ group by l.channel, l.provider;
 
 -- name: unplanned$
 -- How many campaigns wait for their plan, or for their place in the feed.
-select (select count(*) from campaign where planned_at is null)
+select (select count(*) from campaign where planned_at is null and state < 2)
      + (select count(*) from notification where feed_seq is null);

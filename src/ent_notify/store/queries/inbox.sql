@@ -1,5 +1,6 @@
 -- name: page
--- A reader's newest entries before a place in the feed: their groups' rows merged by index, newest first.
+-- A reader's newest entries before a place in the feed: their groups' rows merged by index, newest first. Of several
+-- versions of an event the newest alone.
 with keys as materialized (
     select * from reader_keys(:person_id, :now)
 ),
@@ -10,6 +11,7 @@ hits as (
         select a.feed_seq, a.notification_id
         from audience a join notification m on m.id = a.notification_id
         where a.scope = k.scope and a.ref = k.ref and not a.excluded and a.feed_seq < :before
+          and m.superseded_by is null
           and m.published_at >= k.since and m.published_at < k.until
           and not exists (
               select from audience x join keys y on y.scope = x.scope and y.ref = x.ref
@@ -38,7 +40,7 @@ from unnest(:people::int[]) p (id)
 cross join lateral reader_keys(p.id, :now) k
 join audience a on a.scope = k.scope and a.ref = k.ref and not a.excluded
 join notification m on m.id = a.notification_id and m.published_at >= k.since and m.published_at < k.until
-where a.notification_id = any (:notifications::bigint[])
+where a.notification_id = any (:notifications::bigint[]) and m.superseded_by is null
   and not exists (
       select from audience x join reader_keys(p.id, :now) y on y.scope = x.scope and y.ref = x.ref
       where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
