@@ -16,6 +16,7 @@ const REASONS = {
   no_longer_addressed: "plus concerné", left: "a quitté l’ENT", read: "déjà lu", expired: "trop tard", not_sent: "non envoyé",
   "apns.Unregistered": "application retirée", "fcm.UNREGISTERED": "application retirée",
 };
+const ORDER = ["web", "email", "apns", "fcm", "webpush"];
 const STATES = ["accepted", "held", "suppressed", "failed"];
 const SPOKEN = { accepted: "acceptées", held: "retenues", suppressed: "écartées", failed: "en échec", pending: "en attente" };
 const PERIOD = 1000;
@@ -64,8 +65,14 @@ function campaign(each) {
     cell("n", number.format(total(each.suppressed)), reasons(each.suppressed)),
     cell("n", number.format(total(each.failed)), reasons(each.failed)),
     cell("n", number.format(each.pending)),
-    el("td", {}, el("div", { class: "ways" }, ...each.channels.map(way))),
+    el("td", {}, el("div", { class: "ways" }, ...inOrder(each.channels).map(way))),
   );
+}
+
+/** Channels, or lanes, always in the same order. */
+function inOrder(parts) {
+  const place = (part) => ORDER.indexOf(part.provider || part.channel);
+  return [...parts].sort((a, b) => place(a) - place(b));
 }
 
 function way(part) {
@@ -129,7 +136,7 @@ function show(view) {
   rows(byId("campaigns"), view.campaigns, (each) => each.campaign, campaign);
   byId("no-campaigns").hidden = view.campaigns.length > 0;
   const rate = rates(view);
-  rows(byId("lanes"), view.lanes.map((each) => ({
+  rows(byId("lanes"), inOrder(view.lanes).map((each) => ({
     name: each.name, channel: each.channel, provider: each.provider, per_second: each.per_second, pause_reason: each.pause_reason,
     rate: rate(`${each.channel}/${each.provider}`), reserved: Math.round(each.reserved_seconds * 10) / 10, paused: Math.ceil(each.paused_seconds),
   })), (each) => each.name, lane);

@@ -129,7 +129,7 @@ function rowOf(entry) {
     el("div", {},
       el("p", { class: "meta" },
         el("span", {}, CATEGORIES[entry.category] ?? "Notification"),
-        entry.children.length ? el("span", { class: "pill accent" }, `Concerne ${list(entry.children)}`) : null,
+        entry.children.length ? el("span", { class: "pill line" }, `Concerne ${list(entry.children)}`) : null,
         el("span", { class: "pill accent state" }, "Non lu"),
         el("time", { datetime: entry.published_at, title: wholeDate.format(when) }, (today ? timeOnly : dayAndTime).format(when)),
       ),
