@@ -200,6 +200,48 @@ async def test_a_query_cancelled_inside_a_transaction_rolls_it_back(notes: Datab
     assert await notes.fetchval(COUNT) == 0
 
 
+@pytest.mark.parametrize("way", ["statement", "transaction", "transact"])
+async def test_a_statement_that_does_not_stop_when_cancelled_is_cut(empty_dsn: str, island: Island, way: str) -> None:
+    limits = PoolLimits(smallest=1, largest=1, stop_timeout=0.1)
+    stubborn = ask("select stubborn()")
+
+    async def work(database: Database, scope: trio.CancelScope) -> None:
+        with scope:
+            if way == "statement":
+                await database.fetchval(stubborn)
+            elif way == "transact":
+                await database.transact([(stubborn, {})])
+            else:
+                async with database.transaction() as tx:
+                    await tx.fetchval(stubborn)
+
+    async with (
+        open_database(empty_dsn, island, limits=limits, check_schema=False) as one,
+        open_database(empty_dsn, island, check_schema=False) as watcher,
+    ):
+        await one.script(
+            """
+            create schema ent_notify;
+            create function ent_notify.stubborn() returns void language plpgsql as $$ begin
+                loop
+                    begin perform pg_sleep(60); exception when query_canceled then null; end;
+                end loop;
+            end $$
+            """
+        )
+        backend = await one.fetchval(BACKEND)
+        busy = ask("select count(*) from pg_stat_activity where pid = $1 and wait_event = 'PgSleep'", "pid")
+        scope = trio.CancelScope()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work, one, scope)
+            while not await watcher.fetchval(busy, pid=backend):
+                await trio.lowlevel.checkpoint()
+            scope.cancel()
+        assert scope.cancelled_caught
+        assert await one.fetchval(BACKEND) != backend
+        await watcher.fetchval(ask("select pg_terminate_backend($1)", "pid"), pid=backend)
+
+
 @pytest.mark.parametrize("way", ["transaction", "transact"])
 async def test_commit_is_not_torn_by_a_cancellation(notes: Database, way: str) -> None:
     await notes.script(

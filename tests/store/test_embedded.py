@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,10 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import asyncpg
 import psutil
 import pytest
 
 from ent_notify._island import Island
+from ent_notify._island.postgres import notice_silence
 from ent_notify.errors import SettingsError, StoreUnreachable
 from ent_notify.store import open_database
 from ent_notify.store.cluster import Cluster
@@ -229,11 +232,11 @@ def test_a_pid_file_that_names_a_stranger_is_put_aside(folder: Path, whose: str)
 
 def test_a_server_that_does_not_answer_is_not_doubled(folder: Path) -> None:
     with joined(address(folder)) as server:
-        socket = server.socket_dir / ".s.PGSQL.5432"
-        socket.rename(socket.with_suffix(".hidden"))
+        door = server.socket_dir / ".s.PGSQL.5432"
+        door.rename(door.with_suffix(".hidden"))
         with pytest.raises(StoreUnreachable, match=r"holds .*data but does not answer"):
             EmbeddedServer.join(address(folder))
-        socket.with_suffix(".hidden").rename(socket)
+        door.with_suffix(".hidden").rename(door)
 
 
 def test_half_a_cluster_is_made_again(place: Path) -> None:
@@ -324,6 +327,21 @@ def test_settings_reach_the_server_and_durability_is_on_by_default(folder: Path)
         assert shown(server, "fsync") == "off"
 
 
+async def silence_options(dsn: str) -> tuple[bool, int, int]:
+    """What the kernel was told about a connection's silence: keepalive, its idle seconds, the user time-out in ms."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        notice_silence(connection)
+        wire = connection._transport.get_extra_info("socket")
+        return (
+            bool(wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)),
+            wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+            wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+        )
+    finally:
+        connection.terminate()
+
+
 async def test_tcp_wants_the_password(folder: Path, island: Island) -> None:
     with free_port() as port:
         where = parse_address(f"embedded://{quote(str(folder))}?fsync=off&shared_buffers=16MB&listen=127.0.0.1:{port}")
@@ -337,6 +355,7 @@ async def test_tcp_wants_the_password(folder: Path, island: Island) -> None:
             async with open_database(server.tcp_dsn().replace(secret, "guess"), island):
                 pass
         assert "guess" not in str(caught.value)
+        assert await island.run(silence_options, server.tcp_dsn()) == (True, 30, 60_000)
         # Several hosts, the first of them dead: the driver goes on to the next.
         several = (
             f"postgresql://ent_notify:{secret}@127.0.0.1:1,127.0.0.1:{port}/ent_notify?target_session_attrs=primary"
@@ -350,8 +369,6 @@ async def test_tcp_wants_the_password(folder: Path, island: Island) -> None:
 @contextmanager
 def free_port() -> Iterator[int]:
     """A port that was free a moment ago."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         yield probe.getsockname()[1]

@@ -6,6 +6,8 @@ trio side (``ent_notify.store.database``) turns them into the house's.
 
 from __future__ import annotations
 
+import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,9 +20,6 @@ from ent_notify._island import codecs, tasks
 
 Kind = Literal["fetch", "fetchrow", "fetchval", "execute"]
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
-
-COPY_BLOCK_BYTES = 256 * 1024
-"""COPY output crosses the bridge in blocks of at least this size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +59,10 @@ class ServerTooOld(Exception):
 class Pool:
     """A pool of connections to one server, with a limit and a time-out for getting one. Island side only."""
 
-    def __init__(self, pool: asyncpg.Pool, acquire_timeout: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, acquire_timeout: float, stop_timeout: float) -> None:
         self._pool = pool
         self._acquire_timeout = acquire_timeout
+        self._stop_timeout = stop_timeout
 
     @classmethod
     async def open(
@@ -73,6 +73,7 @@ class Pool:
         largest: int,
         acquire_timeout: float,
         connect_timeout: float,
+        stop_timeout: float,
         oldest_major: int,
         session: dict[str, str],
     ) -> Pool:
@@ -87,6 +88,7 @@ class Pool:
         async def welcome(connection: Any) -> None:
             if connection.get_server_version().major < oldest_major:
                 raise ServerTooOld(connection.get_settings().server_version)
+            notice_silence(connection)
             await codecs.install(connection)
 
         pool = await asyncpg.create_pool(
@@ -98,7 +100,7 @@ class Pool:
             init=welcome,
             reset=_no_reset,
         )
-        return cls(pool, acquire_timeout)
+        return cls(pool, acquire_timeout, stop_timeout)
 
     async def close(self) -> None:
         """Close every connection; those still in use after five seconds are cut."""
@@ -114,7 +116,7 @@ class Pool:
         try:
             return await _run(connection, statement)
         finally:
-            await self._pool.release(connection)  # shields itself: it goes on if we are cancelled here
+            await self.give_back(connection)
 
     async def unit(self, statements: Sequence[Statement]) -> list[Any]:
         """Run all ``statements`` in one transaction; their results in order. All of them, or none."""
@@ -131,9 +133,10 @@ class Pool:
         """Run a text of several statements without arguments, as one implicit transaction."""
         connection = await self._acquire()
         try:
-            await connection.execute(sql)
+            with _honest(connection):
+                await connection.execute(sql)
         finally:
-            await tasks.uncancelled(self._pool.release(connection))
+            await self.give_back(connection)
 
     async def begin(self, isolation: Isolation = "read_committed") -> Lease:
         """Take a connection and open a transaction on it. The caller must end it by ``commit`` or ``rollback``."""
@@ -142,9 +145,31 @@ class Pool:
         try:
             await transaction.start()
         except BaseException:
-            await tasks.uncancelled(self._pool.release(connection))
+            await self.give_back(connection)
             raise
-        return Lease(self._pool, connection, transaction)
+        return Lease(self, connection, transaction)
+
+    async def give_back(self, connection: Any) -> None:
+        """Return a connection to the pool; going on in the background if the caller is cancelled.
+
+        A statement that was cancelled may take a while to stop, and PostgreSQL may even miss the request (it was
+        between two messages then). After ``stop_timeout`` the connection is cut instead.
+        """
+        with suppress(TimeoutError):  # cut
+            await self._pool.release(connection, timeout=self._stop_timeout)
+
+    async def end(self, connection: Any, transaction: Transaction) -> None:
+        """ROLLBACK within ``stop_timeout``, or cut the connection; and give it back."""
+        try:
+            lost = suppress(asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionLost, OSError)
+            with lost, _honest(connection):
+                try:
+                    async with tasks.timeout(self._stop_timeout):
+                        await transaction.rollback()
+                except TimeoutError:
+                    connection.terminate()
+        finally:
+            await self.give_back(connection)
 
     async def _acquire(self) -> Any:
         try:
@@ -157,7 +182,7 @@ class Pool:
 class Lease:
     """A connection inside an open transaction, held across several crossings."""
 
-    def __init__(self, pool: asyncpg.Pool, connection: Any, transaction: Transaction) -> None:
+    def __init__(self, pool: Pool, connection: Any, transaction: Transaction) -> None:
         self.connection = connection
         self._pool = pool
         self._transaction = transaction
@@ -200,59 +225,11 @@ class Lease:
             with _honest(self.connection):
                 await self._transaction.commit()
         finally:
-            await self._pool.release(self.connection)
+            await self._pool.give_back(self.connection)
 
     async def rollback(self) -> None:
         """ROLLBACK, and give the connection back; one that is lost is replaced by the pool."""
-        try:
-            lost = suppress(asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionLost, OSError)
-            with lost, _honest(self.connection):
-                await self._transaction.rollback()
-        finally:
-            await self._pool.release(self.connection)
-
-
-class CopyOut:
-    """A COPY of a query's rows on its way out: blocks of bytes, at most two in hand."""
-
-    def __init__(self, lease: Lease, statement: Statement, format_: Literal["csv", "text", "binary"]) -> None:
-        self._blocks: tasks.Queue[bytes | None] = tasks.Queue()
-        self._room = tasks.Semaphore(2)
-        self._gathered = bytearray()
-        self._task = tasks.spawn(self._copy(lease, statement, format_), name="ent-notify copy out")
-
-    @classmethod
-    async def open(cls, lease: Lease, statement: Statement, format_: Literal["csv", "text", "binary"]) -> CopyOut:
-        """Begin the COPY."""
-        return cls(lease, statement, format_)
-
-    async def next_block(self) -> bytes | None:
-        """The next block; None at the end. Raises what the COPY raised."""
-        block = await self._blocks.get()
-        if block is None:
-            await self._task
-        self._room.release()
-        return block
-
-    async def aclose(self) -> None:
-        """Stop the COPY if it still runs; the transaction can then only be rolled back."""
-        self._task.cancel()
-        with suppress(Exception, tasks.CancelledError):
-            await self._task
-
-    async def _copy(self, lease: Lease, statement: Statement, format_: str) -> None:
-        try:
-            await lease.connection.copy_from_query(statement.sql, *statement.args, output=self._gather, format=format_)
-            self._blocks.put_nowait(bytes(self._gathered))
-        finally:
-            self._blocks.put_nowait(None)
-
-    async def _gather(self, data: bytes) -> None:
-        self._gathered += data
-        if len(self._gathered) >= COPY_BLOCK_BYTES:
-            await self._room.acquire()
-            block, self._gathered = bytes(self._gathered), bytearray()
-            self._blocks.put_nowait(block)
+        await self._pool.end(self.connection, self._transaction)
 
 
 async def _run(connection: Any, statement: Statement) -> Any:
@@ -289,6 +266,23 @@ def rows_touched(status: str) -> int:
     """The count in a command tag: ``UPDATE 3`` is 3, ``CREATE TABLE`` is 0."""
     count = status.rpartition(" ")[2]
     return int(count) if count.isdecimal() else 0
+
+
+def notice_silence(connection: Any) -> None:
+    """Let the kernel end a TCP connection whose other side has said nothing for about a minute.
+
+    A server that loses its power says no goodbye, and COMMIT is waited for without a limit of our own. asyncpg sets no
+    such option, and only its transport leads to the socket. See tcp(7); macOS has other names, and keeps its defaults.
+    """
+    wire = connection._transport.get_extra_info("socket")
+    if wire is None or wire.family == socket.AF_UNIX:
+        return
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)  # seconds of silence before the first question
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)  # milliseconds for unanswered data
 
 
 async def _no_reset(_: Any) -> None:

@@ -30,8 +30,9 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Type
 import trio
 
 from ent_notify._island import Island
+from ent_notify._island.copying import CopyOut
 from ent_notify._island.listen import Listener
-from ent_notify._island.postgres import CopyOut, Isolation, Kind, Lease, Pool, Statement
+from ent_notify._island.postgres import Isolation, Kind, Lease, Pool, Statement
 from ent_notify.errors import EntNotifyError, StoreBusy
 from ent_notify.ports import Clock
 from ent_notify.store.embedded import EmbeddedServer
@@ -53,6 +54,7 @@ SESSION = {
     "application_name": "ent-notify",
     "timezone": "UTC",
     "jit": "off",  # compiling costs more than our short statements do
+    "client_connection_check_interval": "5s",  # what a cut connection was doing is stopped, and its locks are freed
 }
 
 
@@ -89,6 +91,8 @@ class PoolLimits:
     largest: int = 10
     acquire_timeout: float = 10.0
     connect_timeout: float = 10.0
+    stop_timeout: float = 10.0
+    """How long a cancelled statement may take to stop before its connection is cut."""
     attempts: int = 6
     """How often a unit that lost against another transaction is tried, in all."""
 

@@ -74,6 +74,7 @@ async def _open_pool(dsn: str, limits: PoolLimits) -> Pool:
         largest=limits.largest,
         acquire_timeout=limits.acquire_timeout,
         connect_timeout=limits.connect_timeout,
+        stop_timeout=limits.stop_timeout,
         oldest_major=OLDEST_MAJOR,
         session=SESSION,
     )

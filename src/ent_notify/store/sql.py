@@ -1,7 +1,7 @@
 """The named queries of ``queries/*.sql``, ready for PostgreSQL: ``:name`` parameters become ``$n``.
 
-``area.query`` is the query ``query`` of ``queries/area.sql``. aiosql reads the files; the first comment line under a
-query's name is its description, and every query has one.
+``area.query`` is the query ``query`` of ``queries/area.sql``. aiosql reads the files; the first sentence of the comment
+under a query's name is its description, and every query has one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def read_queries(folder: Path) -> dict[str, Query]:
             name = read.query_name
             if name in queries:
                 raise StoreError(f"two queries are named {name}: rename one of them in {path.name}")
-            description = read.doc_comments.partition("\n")[0].strip()
+            first, stop, _ = " ".join(read.doc_comments.split()).partition(". ")
+            description = first + stop.strip()
             queries[name] = Query(name, description, read.sql.rstrip(";\n "), tuple(adapter.var_sorted[name]))
     return queries
 
