@@ -18,6 +18,7 @@ from ent_notify.model.fanout import (
     Settlement,
     Target,
     Unplanned,
+    Waiting,
 )
 from ent_notify.model.feed import FeedHint, FeedItem, Key
 from ent_notify.model.receipts import Receipt, Taken
@@ -96,7 +97,19 @@ class FeedPort(Protocol):
 
 
 class FanoutStore(Protocol):
-    """The fan-out's state: every method is one transaction, and takes ``now``."""
+    """The fan-out's state: every method is one transaction, and takes ``now``.
+
+    Any method may raise StoreError; what it would have changed may then have been changed or not. Asking again is
+    harmless: a second ``settle`` counts nothing twice, and a claim whose answer was lost runs out with its lease.
+    """
+
+    async def look(self, now: datetime) -> Waiting:
+        """What there is to do: all that an idle worker asks."""
+        ...
+
+    async def forget_turns(self) -> None:
+        """Drop what is no longer needed of the fair order."""
+        ...
 
     async def relay(self, most: int) -> int:
         """Give up to ``most`` committed notifications their place in the feed; answers how many."""
@@ -107,7 +120,7 @@ class FanoutStore(Protocol):
         ...
 
     async def zones(self) -> list[str]:
-        """Every time zone in which a school lives."""
+        """Every time zone in which somebody lives."""
         ...
 
     async def plan(
@@ -260,6 +273,18 @@ class FanoutObserver(Protocol):
     def channel_paused(self, channel: str, provider: str, reason: str) -> None:
         """A lane was paused for everybody."""
 
+    def store_failed(self, error: Exception) -> None:
+        """The database refused or did not answer; the worker waits and asks again."""
+
+    def chunk_failed(self, channel: str, provider: str, error: Exception) -> None:
+        """Work on a chunk ended in an error of our own; its lease runs out, and it is tried again."""
+
+    def send_failed(self, channel: str, provider: str, error: Exception) -> None:
+        """A channel broke its promise and raised: what it was sending counts as unknown."""
+
+    def text_failed(self, event_type: str, error: Exception) -> None:
+        """A text could not be rendered: the deliveries that need it fail."""
+
 
 class EngineObserver(FanoutObserver, Protocol):
     """Hears of publishing and imports too."""
@@ -311,4 +336,16 @@ class Unobserved:
         """See FanoutObserver."""
 
     def channel_paused(self, channel: str, provider: str, reason: str) -> None:
+        """See FanoutObserver."""
+
+    def store_failed(self, error: Exception) -> None:
+        """See FanoutObserver."""
+
+    def chunk_failed(self, channel: str, provider: str, error: Exception) -> None:
+        """See FanoutObserver."""
+
+    def send_failed(self, channel: str, provider: str, error: Exception) -> None:
+        """See FanoutObserver."""
+
+    def text_failed(self, event_type: str, error: Exception) -> None:
         """See FanoutObserver."""

@@ -10,14 +10,15 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import trio
 
-from ent_notify.errors import ChannelDown
+from ent_notify.errors import ChannelDown, IslandDied
 from ent_notify.flows.lane_care import LaneCare
+from ent_notify.flows.patience import Patience
 from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
 from ent_notify.model.fanout import (
     CampaignContent,
@@ -37,8 +38,8 @@ from ent_notify.ports import Clock, FanoutObserver, FanoutStore
 class DeliveryBounds:
     """Bounds of delivering. ``window`` is the published bound of repeats after a crash, per chunk held.
 
-    ``daily_cap``: notifications of one person between two midnights of ``zone`` after which no more are pushed: they wait
-    in the inbox for the digest. Urgent ones are never withheld.
+    ``daily_cap``: notifications of one person between two midnights of ``zone`` after which no more are pushed: they
+    wait in the inbox for the digest. Urgent ones are never withheld.
     """
 
     window: int = 200
@@ -75,6 +76,11 @@ class Outbox(Protocol):
 
 
 @dataclass(slots=True)
+class _Lease:
+    lost: bool = False
+
+
+@dataclass(slots=True)
 class Deliverer:
     """Everything that delivering a chunk of one lane needs. ``randomness`` gives floats in [0, 1) for jitter."""
 
@@ -86,10 +92,13 @@ class Deliverer:
     bounds: DeliveryBounds
     observer: FanoutObserver
     care: LaneCare
+    patience: Patience
+    give_way: Callable[[Claim], bool]
+    """Whether to give the chunk back after the window under way: somebody's is more urgent, or the worker stops."""
 
     async def deliver(self, claim: Claim, slot: Slot) -> bool:
         """Deliver a chunk to its end; False when the lease was lost or the channel is down."""
-        content = await self.store.content(claim.campaign)
+        content = await self.patience(lambda _: self.store.content(claim.campaign))
         send = self.outbox.sender(content)
         pace = Pace(slot)
         cursor = claim.cursor
@@ -98,58 +107,72 @@ class Deliverer:
             last = cursor + width if claim.is_retry else min(cursor + width, claim.size)
             targets = await self._load(claim, cursor, last)
             if not targets:  # its retries were all settled otherwise, its campaign is paused or stopped, its lease lost
-                await self.store.settle(claim, Settlement(cursor, release=True), self.clock.now(), self.bounds.lease)
+                await self._settle(claim, Settlement(cursor, release=True))
                 break
             sendable = [t for t in targets if t.withheld is None]
             batch = [self.outbox.outgoing(content, t) for t in sendable]
             began = self.clock.now()
             down: ChannelDown | None = None
-            async with self._heartbeat(claim, cursor):
+            async with self._heartbeat(claim, cursor) as lease:
                 try:
-                    verdicts, pace = await self._send(send, batch, pace)
+                    verdicts, pace = await self._send(send, batch, pace, lease)
                 except ChannelDown as error:
                     down = error
+            if lease.lost:
+                self.observer.lease_lost(self.lane.channel, self.lane.provider)
+                return False
             if down is not None:
                 await self._stand_back(claim, cursor, down)
                 return False
-            verdicts = await self.care.review(verdicts, self.clock.now())
+            sent = verdicts
+            verdicts = await self.patience(lambda now, sent=sent: self.care.review(sent, now))  # type: ignore[misc]
             self.observer.verdicts(self.lane.channel, self.lane.provider, verdicts)
             self.observer.send_took(self.lane.channel, self.lane.provider, (self.clock.now() - began).total_seconds())
             if not claim.is_retry:
                 cursor = last
             is_last = len(targets) < width if claim.is_retry else cursor >= claim.size
-            settlement = self._settlement(cursor, targets, sendable, verdicts, content, claim, is_last)
-            now = self.clock.now()
-            if not await self.store.settle(claim, settlement, now, self.bounds.lease):
+            release = is_last or self.give_way(claim)
+            if not await self._settle(
+                claim, self._settlement(cursor, targets, sendable, verdicts, content, claim, release)
+            ):
                 self.observer.lease_lost(self.lane.channel, self.lane.provider)
                 return False
-            await self.care.react(sendable, verdicts, now)
-            if is_last:
+            await self._react(sendable, verdicts)
+            if release:
                 break
         else:
-            await self.store.settle(claim, Settlement(cursor, release=True), self.clock.now(), self.bounds.lease)
+            await self._settle(claim, Settlement(cursor, release=True))
         self.observer.settled(self.lane.channel, self.lane.provider)
         return True
 
     async def _load(self, claim: Claim, first: int, last: int) -> list[Target]:
-        now = self.clock.now()
-        midnight = now.astimezone(ZoneInfo(self.bounds.zone)).replace(hour=0, minute=0, second=0, microsecond=0)
-        return await self.store.load(
-            claim, self.lane.channel, first, last, now, day_start=midnight, daily_cap=self.bounds.daily_cap
-        )
+        zone, cap = ZoneInfo(self.bounds.zone), self.bounds.daily_cap
+
+        async def load(now: datetime) -> list[Target]:
+            midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+            return await self.store.load(claim, self.lane.channel, first, last, now, day_start=midnight, daily_cap=cap)
+
+        return await self.patience(load)
+
+    async def _settle(self, claim: Claim, settlement: Settlement) -> bool:
+        return await self.patience(lambda now: self.store.settle(claim, settlement, now, self.bounds.lease))
+
+    async def _react(self, sendable: Sequence[Target], verdicts: Sequence[Verdict]) -> None:
+        await self.patience(lambda now: self.care.react(sendable, verdicts, now))
 
     @asynccontextmanager
-    async def _heartbeat(self, claim: Claim, cursor: int) -> AsyncIterator[None]:
-        """Renew the lease while a window is under way. A lost lease shows when the window is settled."""
+    async def _heartbeat(self, claim: Claim, cursor: int) -> AsyncIterator[_Lease]:
+        """Renew the lease while a window is under way. Once it is lost, nothing more of the window is sent."""
+        lease = _Lease()
 
         async def beat() -> None:
-            while True:
+            while not lease.lost:
                 await self.clock.sleep(self.bounds.lease.total_seconds() / 3)
-                await self.store.settle(claim, Settlement(cursor), self.clock.now(), self.bounds.lease)
+                lease.lost = not await self._settle(claim, Settlement(cursor))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(beat)
-            yield
+            yield lease
             nursery.cancel_scope.cancel()
 
     def _window(self, pace: Pace) -> int:
@@ -159,7 +182,9 @@ class Deliverer:
         # a window must be settled well within its lease, however slow the lane is
         return max(1, min(self.bounds.window, math.floor(rate * self.bounds.lease.total_seconds() / 4)))
 
-    async def _send(self, send: Sender, batch: Sequence[Outgoing], pace: Pace) -> tuple[list[Verdict], Pace]:
+    async def _send(
+        self, send: Sender, batch: Sequence[Outgoing], pace: Pace, lease: _Lease
+    ) -> tuple[list[Verdict], Pace]:
         """Send a window at the lane's pace; the groups' answers are awaited side by side."""
         if not batch:
             return [], pace
@@ -172,11 +197,20 @@ class Deliverer:
             except ChannelDown as error:
                 down.append(error)
                 answers[first] = [Verdict(VerdictKind.PAUSE_CHANNEL, error.reason, error.retry_after)] * len(group)
+            except IslandDied:
+                raise
+            except Exception as error:  # noqa: BLE001 - a channel that breaks its promise must not take the lane along
+                self.observer.send_failed(self.lane.channel, self.lane.provider, error)
+                answers[first] = [Verdict(VerdictKind.UNKNOWN, "channel_error")] * len(group)
 
         sent = 0
         async with trio.open_nursery() as nursery:
-            while sent < len(batch) and not down:
-                pace = await self._permit(pace, len(batch) - sent)
+            while sent < len(batch) and not down and not lease.lost:
+                try:
+                    pace = await self._permit(pace, len(batch) - sent)
+                except ChannelDown as error:  # paused meanwhile, by another worker's breaker: what has left is awaited
+                    down.append(error)
+                    break
                 size = pace.group(len(batch) - sent)
                 early = (pace.due_at(size) - self.clock.now()).total_seconds()
                 if early > 0:
@@ -188,7 +222,7 @@ class Deliverer:
                 pace = pace.after(size)
                 sent += size
         verdicts = [verdict for first in sorted(answers) for verdict in answers[first]]
-        if down and all(v.kind is VerdictKind.PAUSE_CHANNEL for v in verdicts):
+        if down and all(v.kind is VerdictKind.PAUSE_CHANNEL for v in verdicts):  # (all of none, too)
             raise down[0]
         missing = len(batch) - len(verdicts)
         if missing:
@@ -199,7 +233,7 @@ class Deliverer:
     async def _permit(self, pace: Pace, wanted: int) -> Pace:
         """The same pace while its slot lasts, else the pace of a newly reserved one."""
         while (pace := pace.at(self.clock.now())).left <= 0:
-            answer = await self.store.reserve(self.lane.id, wanted, self.clock.now(), self.bounds.horizon)
+            answer = await self.patience(lambda now: self.store.reserve(self.lane.id, wanted, now, self.bounds.horizon))
             if isinstance(answer, NothingToClaim):
                 now = self.clock.now()
                 until = answer.wait_until or now + self.bounds.horizon
@@ -251,9 +285,8 @@ class Deliverer:
 
     async def _stand_back(self, claim: Claim, cursor: int, down: ChannelDown) -> None:
         """Nothing was sent: give the chunk back as it is, and let the lane rest."""
-        now = self.clock.now()
-        await self.care.rest(down.reason, now, down.retry_after)
-        await self.store.settle(claim, Settlement(cursor=cursor, release=True), now, self.bounds.lease)
+        await self.patience(lambda now: self.care.rest(down.reason, now, down.retry_after))
+        await self._settle(claim, Settlement(cursor=cursor, release=True))
 
 
 Outboxes = Mapping[str, Outbox]

@@ -1,21 +1,28 @@
 """The worker: relay, plan, promote, and a few senders for every lane.
 
 One worker or twenty, the same code: everything that must happen once is decided by a row in the database.
+
+Idle, it looks four times a second, one statement each; senders sleep until a look finds something in their lane. A
+database that does not answer is waited for: nothing ends but what a cancellation, or a drain, ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import trio
+from trio.lowlevel import ParkingLot
 
+from ent_notify.errors import IslandDied, StoreError
 from ent_notify.flows.deliver import Deliverer, DeliveryBounds, Outbox, Outboxes, outbox_of
 from ent_notify.flows.lane_care import LaneCare
+from ent_notify.flows.patience import FIRST_WAIT, Patience, longer
 from ent_notify.flows.receipts import LateAnswers
-from ent_notify.model.fanout import Lane, NothingToClaim
-from ent_notify.policy.pause import FRENCH_ZONES, PauseHours, held_until
+from ent_notify.model.fanout import Claim, Lane, NothingToClaim
+from ent_notify.policy.pause import PauseHours, held_until
 from ent_notify.ports import Clock, FanoutObserver, FanoutStore, Unobserved
 
 AT_ONCE = datetime.min.replace(tzinfo=UTC)
@@ -23,7 +30,13 @@ AT_ONCE = datetime.min.replace(tzinfo=UTC)
 _RELAY_BATCH = 10_000
 _PLAN_BATCH = 2_000
 _PROMOTE_BATCH = 10_000
+_LOOK_EVERY = 0.25
+"""Seconds between two looks of an idle worker."""
 _LONGEST_WAIT = 1.0
+_IDLE_PATIENCE = 60.0
+"""``run_until_idle`` waits so many seconds for a rate or a short pause, not longer."""
+_FORGET_EVERY = timedelta(minutes=10)
+_NOT_URGENT = 99
 
 
 @dataclass(slots=True)
@@ -44,20 +57,33 @@ class Worker:
     draining: bool = False
     claimed: int = 0
     _care: dict[int, LaneCare] = field(default_factory=dict)
+    _bells: dict[int, ParkingLot] = field(default_factory=dict)
+    _large: ParkingLot = field(default_factory=ParkingLot)
+    _ready: Mapping[int, int] = field(default_factory=dict)
+    _forgot_at: datetime = AT_ONCE
 
     def drain(self) -> None:
-        """Claim nothing more; chunks under way are finished."""
+        """Claim nothing more; windows under way are finished, and their chunks given back."""
         self.draining = True
+        for lot in (self._large, *self._bells.values()):
+            lot.unpark_all()
 
     async def tick(self) -> int:
         """Relay, plan, take late answers in, promote: once; answers how many things moved. Planning runs until nothing
         waits."""
-        moved = await self.store.relay(_RELAY_BATCH)
-        self.observer.relayed(moved)
+        moved = await self._relay()
         moved += await self._plan()
         moved += await self._take_late()
-        moved += await self.store.promote(self.clock.now(), _PROMOTE_BATCH)
+        moved += await self._promote()
         return moved
+
+    async def _relay(self) -> int:
+        moved = await self.store.relay(_RELAY_BATCH)
+        self.observer.relayed(moved)
+        return moved
+
+    async def _promote(self) -> int:
+        return await self.store.promote(self.clock.now(), _PROMOTE_BATCH)
 
     async def _take_late(self) -> int:
         if not self.late:
@@ -65,12 +91,14 @@ class Worker:
         care = {lane.name: self._care_of(lane) for lane in await self.store.lanes()}
         return await self.late.settle(care, self.clock.now())
 
-    async def _plan(self) -> int:
+    async def _plan(self, only_large: bool | None = None) -> int:
+        """Plan what waits: all of it, only what may be large, or (False) only what is not."""
         planned = 0
-        while waiting := await self.store.unplanned(_PLAN_BATCH):
+        while waiting := [
+            each for each in await self.store.unplanned(_PLAN_BATCH) if only_large is None or each.large is only_large
+        ]:
             now = self.clock.now()
-            zones = {*FRENCH_ZONES, *await self.store.zones()}
-            holds = {zone: held_until(now, zone, self.pause) or AT_ONCE for zone in zones}
+            holds = {zone: held_until(now, zone, self.pause) or AT_ONCE for zone in await self.store.zones()}
             default_hold = held_until(now, self.zone, self.pause) or AT_ONCE
             plain = [each for each in waiting if each.withdraws is None]
             small = [each.campaign for each in plain if not each.large]
@@ -89,19 +117,66 @@ class Worker:
         return planned
 
     async def run(self) -> None:
-        """Work until cancelled, or until drained and the chunks under way are done."""
+        """Work until cancelled, or until drained and the windows under way are settled.
+
+        Whatever goes wrong with the database or with one chunk is told to the observer and tried again; only the end
+        of the island ends the worker.
+        """
         async with trio.open_nursery() as nursery:
-            started: set[str] = set()
+            nursery.start_soon(self._plan_large)
+            served: set[int] = set()
+            wait = FIRST_WAIT
             while not self.draining:
-                moved = await self.tick()
-                for lane in await self.store.lanes():
-                    outbox = outbox_of(self.outboxes, lane)
-                    if outbox is not None and lane.name not in started:
-                        started.add(lane.name)
-                        for _ in range(self.senders):
-                            nursery.start_soon(self._serve, lane, outbox)
+                moved = await self._survive(partial(self._round, nursery, served))
+                if moved is None:
+                    await self.clock.sleep(wait * (1 + self.randomness()) / 2)
+                    wait = longer(wait)
+                    continue
+                wait = FIRST_WAIT
                 if not moved:
-                    await self.clock.sleep(_LONGEST_WAIT / 4)
+                    await self.clock.sleep(_LOOK_EVERY)
+
+    async def _round(self, nursery: trio.Nursery, served: set[int]) -> int:
+        """Look, do what there is to do, and wake the senders of lanes that have something to claim."""
+        waiting = await self.store.look(self.clock.now())
+        self._ready = waiting.ready
+        if waiting.ready.keys() - served:
+            for lane in await self.store.lanes():
+                outbox = outbox_of(self.outboxes, lane)
+                if outbox is not None and lane.id not in served:
+                    served.add(lane.id)
+                    self._bells[lane.id] = ParkingLot()
+                    for _ in range(self.senders):
+                        nursery.start_soon(self._serve_on, lane, outbox)
+        for lane_id in waiting.ready.keys() & served:
+            self._bells[lane_id].unpark_all()
+        moved = 0
+        if waiting.relay:
+            moved += await self._relay()
+        if waiting.plan or moved:
+            self._large.unpark_all()
+            moved += await self._survive(partial(self._plan, only_large=False)) or 0
+        moved += await self._take_late()
+        if waiting.promote:
+            moved += await self._promote()
+        if self.clock.now() - self._forgot_at > _FORGET_EVERY:
+            self._forgot_at = self.clock.now()
+            await self.store.forget_turns()
+        return moved
+
+    async def _plan_large(self) -> None:
+        """Large campaigns are planned beside the rest: nobody's lesson change waits for a plan of a million people."""
+        while not self.draining:
+            await self._large.park()
+            await self._survive(partial(self._plan, only_large=True))
+
+    async def _survive(self, step: Callable[[], Awaitable[int]]) -> int | None:
+        """What ``step`` answers; None when the database failed it."""
+        try:
+            return await step()
+        except StoreError as error:
+            self.observer.store_failed(error)
+            return None
 
     async def run_until_idle(self) -> None:
         """Work until nothing is ready any more: what is held, or waits for a retry, stays for its hour."""
@@ -120,19 +195,52 @@ class Worker:
     def _care_of(self, lane: Lane) -> LaneCare:
         return self._care.setdefault(lane.id, LaneCare(self.store, lane, self.observer))
 
+    async def _serve_on(self, lane: Lane, outbox: Outbox) -> None:
+        """Serve until drained, whatever a single chunk does."""
+        wait = FIRST_WAIT
+        while not self.draining:
+            before = self.claimed
+            try:
+                await self._serve(lane, outbox)
+            except IslandDied:
+                raise
+            except StoreError as error:
+                self.observer.store_failed(error)
+            except Exception as error:  # noqa: BLE001 - what one chunk does must not end the sending of all others
+                self.observer.chunk_failed(lane.channel, lane.provider, error)
+            wait = FIRST_WAIT if self.claimed > before else longer(wait)
+            if not self.draining:
+                await self.clock.sleep(wait * (1 + self.randomness()) / 2)
+
     async def _serve(self, lane: Lane, outbox: Outbox, until_idle: bool = False) -> None:
-        care = self._care_of(lane)
-        deliverer = Deliverer(self.store, lane, outbox, self.clock, self.randomness, self.bounds, self.observer, care)
+        deliverer = Deliverer(
+            self.store,
+            lane,
+            outbox,
+            self.clock,
+            self.randomness,
+            self.bounds,
+            self.observer,
+            self._care_of(lane),
+            Patience(self.clock, self.randomness, self.observer, limited=until_idle),
+            self._gives_way,
+        )
         while not self.draining:
             now = self.clock.now()
             answer = await self.store.claim(lane.id, self.name, now, self.bounds.lease, self.bounds.horizon)
             if isinstance(answer, NothingToClaim):
-                wait = _LONGEST_WAIT if answer.wait_until is None else (answer.wait_until - now).total_seconds()
-                if until_idle and (answer.wait_until is None or wait > _LONGEST_WAIT * 60):
+                wait = None if answer.wait_until is None else (answer.wait_until - now).total_seconds()
+                if until_idle and (wait is None or wait > _IDLE_PATIENCE):
                     return
-                await self.clock.sleep(min(max(wait, 0.001), _LONGEST_WAIT))
+                if wait is not None:
+                    await self.clock.sleep(min(max(wait, 0.001), _LONGEST_WAIT))
+                if (wait is None or wait > _LONGEST_WAIT) and not until_idle and not self.draining:
+                    await self._bells[lane.id].park()
                 continue
             claim, slot = answer
             self.claimed += 1
             self.observer.claimed(lane.channel, lane.provider, claim.urgency, claim.size - claim.cursor)
             await deliverer.deliver(claim, slot)
+
+    def _gives_way(self, claim: Claim) -> bool:
+        return self.draining or self._ready.get(claim.lane, _NOT_URGENT) < claim.urgency

@@ -67,6 +67,16 @@ class NothingToClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """What there is to do. ``ready``: lanes that have something to claim now, with the urgency of what comes first."""
+
+    relay: bool
+    plan: bool
+    promote: bool
+    ready: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One delivery of a window, as the database knows it at this moment. ``withheld`` says why not to send it."""
 

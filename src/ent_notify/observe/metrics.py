@@ -17,12 +17,14 @@ from prometheus_client.registry import Collector
 from ent_notify.model.delivery import Channel, Urgency, Verdict, VerdictKind
 from ent_notify.model.directory import MergeCounts
 from ent_notify.model.people import Provider
-from ent_notify.observe.logs import log_statistics
+from ent_notify.observe.logs import get_logger, log_statistics
 from ent_notify.observe.reasons import OTHER, known_reason
 
 _CHANNELS = frozenset(channel.value for channel in Channel)
 _PROVIDERS = frozenset({provider.value for provider in Provider} | {"smtp", ""})
 _VERDICTS = frozenset(kind.value for kind in VerdictKind)
+
+_log = get_logger(__name__)
 
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 
@@ -70,6 +72,10 @@ class Metrics:
         self._settled = counter("settled_chunks", "Chunks settled for good.", lane)
         self._lost = counter("leases_lost", "Settles refused because another worker held the lease.", lane)
         self._waits = histogram("rate_wait_seconds", "Waits for a slot under the rate limit.", lane, _SLOW)
+        self._store_failures = counter("store_failures", "Calls of the worker that the database did not answer.")
+        self._chunk_failures = counter("chunk_failures", "Chunks given up by an error of our own.", lane)
+        self._send_failures = counter("send_failures", "Sends that a channel left by raising.", lane)
+        self._text_failures = counter("text_failures", "Texts that could not be rendered.")
         self._pauses = counter("channel_pauses", "Times a channel was paused.", (*lane, "reason"))
         self._waiting = gauge("waiting_chunks", "Chunks that are due and not claimed.", lane)
         self._lag = gauge("lag_seconds", "Age of the oldest chunk that is due and not claimed.", lane)
@@ -132,6 +138,26 @@ class Metrics:
     def channel_paused(self, channel: str, provider: str, reason: str) -> None:
         """A channel was paused for everybody."""
         self._pauses.labels(*_lane(channel, provider), known_reason(reason)).inc()
+
+    def store_failed(self, error: Exception) -> None:
+        """The database refused or did not answer; the worker waits and asks again."""
+        self._store_failures.inc()
+        _log.warning("store_failed", error=error)
+
+    def chunk_failed(self, channel: str, provider: str, error: Exception) -> None:
+        """Work on a chunk ended in an error of our own; its lease runs out, and it is tried again."""
+        self._chunk_failures.labels(*_lane(channel, provider)).inc()
+        _log.error("chunk_failed", channel=channel, provider=provider, error=error)
+
+    def send_failed(self, channel: str, provider: str, error: Exception) -> None:
+        """A channel raised: what it was sending counts as unknown."""
+        self._send_failures.labels(*_lane(channel, provider)).inc()
+        _log.error("send_failed", channel=channel, provider=provider, error=error)
+
+    def text_failed(self, event_type: str, error: Exception) -> None:
+        """A text could not be rendered: the deliveries that need it fail."""
+        self._text_failures.inc()
+        _log.error("text_failed", type=event_type, error=error)
 
     def queue(self, channel: str, provider: str, waiting: int, lag_seconds: float) -> None:
         """How many chunks are due, and for how long the oldest has been."""

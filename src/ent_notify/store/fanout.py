@@ -17,6 +17,7 @@ from ent_notify.model.fanout import (
     Settlement,
     Target,
     Unplanned,
+    Waiting,
 )
 from ent_notify.policy.rate import SLOT_SECONDS, Slot
 from ent_notify.store.database import Database
@@ -31,6 +32,17 @@ class PostgresFanout:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+
+    async def look(self, now: datetime) -> Waiting:
+        """See FanoutStore."""
+        row = await self._db.fetchrow("fanout.look", now=now)
+        assert row is not None  # noqa: S101 - a select without a table always answers one row
+        ready = {int(lane): int(urgency) for lane, urgency in row["ready"].items()}
+        return Waiting(row["relay"], row["plan"], row["promote"], ready)
+
+    async def forget_turns(self) -> None:
+        """See FanoutStore."""
+        await self._db.execute("fanout.forget_turns")
 
     async def relay(self, most: int) -> int:
         """See FanoutStore."""

@@ -18,8 +18,8 @@ order by c.feed_seq
 limit :most;
 
 -- name: zones
--- Every time zone in which a school of the directory lives.
-select distinct timezone from school order by 1;
+-- Every time zone in which somebody of the directory lives.
+select name as timezone from zone order by 1;
 
 -- name: plan$
 -- Plan campaigns in one pass: people, then one packed chunk per lane, bucket and end of pause; answers how many were planned.
@@ -99,11 +99,9 @@ piece as materialized (
 ),
 packed as (
     insert into chunk (campaign_id, lane_id, bucket, held_until, urgency, turn, size, targets, state, due_at)
-    select d.id, p.lane_id, p.bucket, p.held_until, d.urgency,
-           l.turn + row_number() over (partition by p.lane_id order by p.held_until, p.bucket),
-           cardinality(p.targets), p.targets,
-           case when d.is_paused then 4 when p.held_until > :now then 1 else 0 end, greatest(p.held_until, :now)
-    from due d cross join piece p join lane l on l.id = p.lane_id
+    select d.id, p.lane_id, p.bucket, p.held_until, d.urgency, 0, cardinality(p.targets), p.targets,
+           case when d.is_paused then 4 else 1 end, greatest(p.held_until, :now)   -- promote gives them their turns
+    from due d cross join piece p
     on conflict (campaign_id, lane_id, bucket, held_until) do nothing
 ),
 planned as (
