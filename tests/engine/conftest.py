@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -87,10 +88,10 @@ def town_dsn(dsn: str) -> str:
 
 
 @asynccontextmanager
-async def open_town(dsn: str, start: datetime = TUESDAY) -> AsyncIterator[Town]:
-    """The engine on a built town."""
+async def open_town(dsn: str, start: datetime = TUESDAY, **groups: Any) -> AsyncIterator[Town]:
+    """The engine on a built town. ``groups`` are groups of settings."""
     clock = StepClock(start)
-    async with open_engine(Settings(store=StoreSettings(dsn=SecretStr(dsn))), clock=clock) as engine:
+    async with open_engine(Settings(store=StoreSettings(dsn=SecretStr(dsn)), **groups), clock=clock) as engine:
         town = Town(engine, clock, RecordingChannel(), RecordingChannel(), RecordingChannel())
         engine.use_mail(town.mail)
         await engine.use_push("apns", "fr.ent", town.apns)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ent_notify.flows.lane_care import DISBELIEF_SECONDS, LaneCare
@@ -53,7 +53,11 @@ class Bounces:
         Believed is only who the delivery was for: the recipient has to be that person's address still.
         """
         addresses = await self.store.addresses([each.person for each in bounced])
-        believed = [each for each in bounced if _same(addresses.get(each.person), each.recipient)]
+        believed = [
+            replace(each, recipient=address)  # as we have it written
+            for each in bounced
+            if (address := addresses.get(each.person, "")).casefold() == each.recipient.casefold()
+        ]
         told = [
             Receipt(
                 Source.LATE if each.verdict.kind is VerdictKind.ACCEPTED else Source.BOUNCE,
@@ -119,10 +123,6 @@ class Bounces:
             counts += drops.count(verdicts)
         self._standing[lane.id] = at, counts
         return counts
-
-
-def _same(address: str | None, recipient: str) -> bool:
-    return address is not None and address.casefold() == recipient.casefold()
 
 
 def _count_reasons(reasons: Mapping[str, int]) -> drops.WindowCounts:

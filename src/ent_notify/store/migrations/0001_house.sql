@@ -184,7 +184,7 @@ create table chunk (
     urgency      smallint not null,
     turn         bigint not null,                  -- fair order within an urgency; given when the chunk becomes ready
     size         int not null,
-    targets      int[],                            -- person ids (email) or device ids (push), ascending; null for web
+    targets      int[],                            -- person ids (email) or device ids (push), in any order; null for web
     cursor       int not null default 0,           -- targets before it have had their first try settled
     accepted     int not null default 0,
     suppressed   int not null default 0,

@@ -642,7 +642,7 @@ begin
         select o.target from outcome o
         where o.chunk_id = c.id and o.state <> 1
           and (o.target = any (targets) or o.target = any (retried_ok)
-               or (new_cursor > c.cursor and o.target between c.targets[c.cursor + 1] and c.targets[new_cursor]))
+               or o.target = any (c.targets[c.cursor + 1:new_cursor]))
     );
     if cardinality(known) > 0 then
         accepted_now := accepted_now - (select count(*) from unnest(known) k where k <> all (targets));
