@@ -209,7 +209,7 @@ CREATE FUNCTION ent_notify.close_chunks(chunks bigint[], why text, at timestamp 
     rest as (
         select h.id, h.size - h.cursor - (
                    select count(*) from outcome o   -- a receipt has told of these already
-                   where o.chunk_id = h.id and o.state in (3, 4) and o.target > coalesce(h.targets[h.cursor], 0)
+                   where o.chunk_id = h.id and o.state in (3, 4) and o.target = any (h.targets[h.cursor + 1:])
                )::int as untried
         from chunk h where h.id = any (chunks)
     )
@@ -306,6 +306,15 @@ begin
             pause_reason = why
         where id = lane_noted;
     end if;
+end $$;
+
+CREATE FUNCTION ent_notify.note_zones() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    insert into zone (name) select distinct p.timezone from placed p on conflict do nothing;
+    return null;
 end $$;
 
 CREATE FUNCTION ent_notify.open_lanes() RETURNS trigger
@@ -1437,6 +1446,10 @@ CREATE TABLE ent_notify.stream_ticket (
     expires_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE ent_notify.zone (
+    name text NOT NULL
+);
+
 INSERT INTO ent_notify.feed VALUES (true, 0);
 
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
@@ -1562,6 +1575,9 @@ ALTER TABLE ONLY ent_notify.sender
 ALTER TABLE ONLY ent_notify.stream_ticket
     ADD CONSTRAINT stream_ticket_pkey PRIMARY KEY (digest);
 
+ALTER TABLE ONLY ent_notify.zone
+    ADD CONSTRAINT zone_pkey PRIMARY KEY (name);
+
 CREATE INDEX audience_reader ON ent_notify.audience USING btree (scope, ref, feed_seq DESC) INCLUDE (notification_id, clause) WHERE (NOT excluded);
 
 CREATE INDEX campaign_action_campaign ON ent_notify.campaign_action USING btree (campaign_id, id);
@@ -1609,6 +1625,10 @@ CREATE TRIGGER device_opens_lane AFTER INSERT ON ent_notify.device REFERENCING N
 CREATE TRIGGER person_mail_lane_insert BEFORE INSERT ON ent_notify.person FOR EACH ROW WHEN ((new.email IS NOT NULL)) EXECUTE FUNCTION ent_notify.set_mail_lane();
 
 CREATE TRIGGER person_mail_lane_update BEFORE UPDATE OF email ON ent_notify.person FOR EACH ROW WHEN ((new.email IS DISTINCT FROM old.email)) EXECUTE FUNCTION ent_notify.set_mail_lane();
+
+CREATE TRIGGER person_zones_insert AFTER INSERT ON ent_notify.person REFERENCING NEW TABLE AS placed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.note_zones();
+
+CREATE TRIGGER person_zones_update AFTER UPDATE ON ent_notify.person REFERENCING NEW TABLE AS placed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.note_zones();
 
 ALTER TABLE ONLY ent_notify.audience
     ADD CONSTRAINT audience_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;

@@ -7,6 +7,21 @@ set local search_path = ent_notify;
 
 create index person_hidden on person (id) where hidden_at is not null;
 
+-- The time zones that people live in, so that a plan knows for how many the pause has to be computed.
+create table zone (
+    name        text primary key
+);
+create function note_zones() returns trigger
+language plpgsql set search_path = ent_notify, pg_temp as $$
+begin
+    insert into zone (name) select distinct p.timezone from placed p on conflict do nothing;
+    return null;
+end $$;
+create trigger person_zones_insert after insert on person
+referencing new table as placed for each statement execute function note_zones();
+create trigger person_zones_update after update on person
+referencing new table as placed for each statement execute function note_zones();
+
 create type piece as (
     campaign_id bigint,
     lane_id     smallint,
