@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 from uuid import UUID, uuid5
 
 from ent_notify.flows.deliver import Sender
-from ent_notify.model.delivery import MailContent, Outgoing, Urgency, Verdict, WakeUp
+from ent_notify.model.delivery import MailContent, Outgoing, Urgency, Verdict, VerdictKind, WakeUp
 from ent_notify.model.fanout import CampaignContent, Target
-from ent_notify.ports import MailChannel, PushChannel
+from ent_notify.ports import FanoutObserver, MailChannel, PushChannel, Unobserved
 from ent_notify.words import Project, Words
 
 Content = TypeVar("Content")
@@ -93,16 +93,43 @@ class DeliveryIds:
         return hmac.digest(key, f"mail:{claim}".encode(), "sha256").hex()[:32]
 
 
-class _ByLanguage(dict[str, Content]):
-    """Renders a language's text when it is first asked for."""
+UNRENDERED = Verdict(VerdictKind.BAD_MESSAGE, "unrendered")
+"""Of a delivery whose text could not be rendered: it would fail the next time, too."""
 
-    def __init__(self, render: Callable[[str], Content]) -> None:
-        super().__init__()
+
+class _Rendered(Generic[Content]):
+    """A Sender that renders each language once, when it is first asked for.
+
+    What cannot be rendered is its own campaign's trouble: those deliveries fail, the other languages are sent.
+    """
+
+    def __init__(
+        self,
+        event_type: str,
+        render: Callable[[str], Content],
+        send: Callable[[Mapping[str, Content], Sequence[Outgoing]], Awaitable[list[Verdict]]],
+        observer: FanoutObserver,
+    ) -> None:
+        self._event_type = event_type
         self._render = render
+        self._send = send
+        self._observer = observer
+        self._contents: dict[str, Content] = {}
+        self._failed: set[str] = set()
 
-    def __missing__(self, language: str) -> Content:
-        content = self[language] = self._render(language)
-        return content
+    async def __call__(self, batch: Sequence[Outgoing]) -> list[Verdict]:
+        """See Sender."""
+        for language in {item.language for item in batch} - self._contents.keys() - self._failed:
+            try:
+                self._contents[language] = self._render(language)
+            except Exception as error:  # noqa: BLE001 - a host's template and data may raise anything
+                self._failed.add(language)
+                self._observer.text_failed(self._event_type, error)
+        if not self._failed:
+            return await self._send(self._contents, batch)
+        sendable = [item for item in batch if item.language not in self._failed]
+        verdicts = iter(await self._send(self._contents, sendable) if sendable else [])
+        return [UNRENDERED if item.language in self._failed else next(verdicts) for item in batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +141,7 @@ class MailOutbox:
     project: Project
     unsubscribe: Unsubscribe
     ids: DeliveryIds = DeliveryIds()
+    observer: FanoutObserver = field(default_factory=Unobserved)
 
     def sender(self, content: CampaignContent) -> Sender:
         """See Outbox."""
@@ -121,14 +149,7 @@ class MailOutbox:
         def render(language: str) -> MailContent:
             return self.words.mail(content.type, content.data, language, self.project)
 
-        contents = _ByLanguage(render)
-
-        async def send(batch: Sequence[Outgoing]) -> list[Verdict]:
-            for language in {item.language for item in batch}:
-                contents[language]
-            return await self.channel.send(contents, batch)
-
-        return send
+        return _Rendered(content.type, render, self.channel.send, self.observer)
 
     def outgoing(self, content: CampaignContent, target: Target) -> Outgoing:
         """See Outbox."""
@@ -152,6 +173,7 @@ class PushOutbox:
 
     channel: PushChannel
     words: Words
+    observer: FanoutObserver = field(default_factory=Unobserved)
 
     def sender(self, content: CampaignContent) -> Sender:
         """See Outbox."""
@@ -166,14 +188,7 @@ class PushOutbox:
                 expires_at=content.expires_at,
             )
 
-        contents = _ByLanguage(render)
-
-        async def send(batch: Sequence[Outgoing]) -> list[Verdict]:
-            for language in {item.language for item in batch}:
-                contents[language]
-            return await self.channel.send(contents, batch)
-
-        return send
+        return _Rendered(content.type, render, self.channel.send, self.observer)
 
     def outgoing(self, content: CampaignContent, target: Target) -> Outgoing:
         """See Outbox."""

@@ -17,6 +17,7 @@ _OURS = frozenset(
         "",
         "address_dropped",
         "cancelled",
+        "channel_error",
         "daily_cap",
         "device_dropped",
         "down",
@@ -39,6 +40,7 @@ _OURS = frozenset(
         "smtp.lost",
         "smtp.relay",
         "smtp.unanswered",
+        "unrendered",
         "superseded",
     }
 )
