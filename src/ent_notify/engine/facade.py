@@ -15,6 +15,7 @@ from typing import Any
 from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
+from ent_notify.engine.campaigns import Campaigns
 from ent_notify.engine.receipts import Receipts
 from ent_notify.errors import NotAllowed, PublishError
 from ent_notify.flows.deliver import DeliveryBounds, Outbox
@@ -35,6 +36,7 @@ from ent_notify.policy.retry import RetryBounds
 from ent_notify.ports import Clock, EngineObserver, MailChannel, PushChannel, Unobserved
 from ent_notify.settings import Settings
 from ent_notify.store import Database, PoolLimits, check, migrate, open_database
+from ent_notify.store.campaigns import PostgresCampaigns
 from ent_notify.store.conversations import PostgresConversations
 from ent_notify.store.devices import DeviceCounts, PostgresDevices
 from ent_notify.store.directory import PostgresDirectory
@@ -70,6 +72,7 @@ class Engine:
         key = None if secret is None else secret.get_secret_value().encode()
         self._unsubscribe = Unsubscribe(settings.project.url, key or secrets.token_bytes(32))
         self._ids = DeliveryIds(key)
+        self.campaigns = Campaigns(PostgresCampaigns(db), clock, settings.project.timezone, self._pause_hours)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
     # ------------------------------------------------------------ publishing
@@ -291,11 +294,11 @@ class Engine:
     def use_mail(self, channel: MailChannel) -> None:
         """Send the lane ``email`` through ``channel``."""
         project = Project(self.settings.project.name, self.settings.project.url, self.settings.project.timezone)
-        self._outboxes["email"] = MailOutbox(channel, self.words, project, self._unsubscribe, self._ids)
+        self._outboxes["email"] = MailOutbox(channel, self.words, project, self._unsubscribe, self._ids, self._observer)
 
     async def use_push(self, provider: str, app: str, channel: PushChannel, per_second: float | None = None) -> None:
         """Send the lane ``push:PROVIDER:APP`` through ``channel``, at ``per_second`` for all workers together."""
-        self._outboxes[f"push:{provider}:{app}"] = PushOutbox(channel, self.words)
+        self._outboxes[f"push:{provider}:{app}"] = PushOutbox(channel, self.words, self._observer)
         await self._fanout.open_lane(provider, app, per_second)
 
     async def set_rate(self, lane: str, per_second: float | None) -> None:

@@ -105,7 +105,11 @@ class WakeUp:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """A campaign's account, in deliveries. ``planned`` is always the sum of all the rest."""
+    """A campaign's account, in deliveries. ``planned`` is always the sum of all the rest.
+
+    ``held``: a pause keeps it, the readers' or the campaign's own. ``state`` is ``running``, ``paused``, ``cancelled``,
+    ``recalled`` or ``superseded``.
+    """
 
     campaign: int
     event: str
@@ -115,6 +119,7 @@ class Ledger:
     suppressed: Mapping[str, int]
     failed: Mapping[str, int]
     pending: int
+    state: str = "running"
 
     @property
     def adds_up(self) -> bool:

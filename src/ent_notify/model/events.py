@@ -41,7 +41,7 @@ class Event:
     """For whom it is when nobody says: an audience in JSON in which ``"$group"`` stands for the field ``group``."""
 
     ends_after: ClassVar[tuple[tuple[str, timedelta], ...]] = ()
-    """When it is over, if that is not simply its ``life``: the first of these fields that is given, and so long after."""
+    """When it is over, if not at the end of its ``life``: the first of these fields that is given, and so long after."""
 
     key: str
     audience: Audience | None = None
@@ -82,8 +82,8 @@ class HomeworkAssigned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LessonChanged(Event):
-    """A lesson that is cancelled, moved, or elsewhere. It expires when the lesson is over: at ``ends_at``, or LESSON after
-    the hour to which it is moved, or after its own."""
+    """A lesson that is cancelled, moved, or elsewhere. It expires when the lesson is over: at ``ends_at``, or LESSON
+    after the hour to which it is moved, or after its own."""
 
     category: ClassVar[str] = "timetable"
     urgency: ClassVar[Urgency] = Urgency.URGENT
@@ -157,8 +157,8 @@ class MessagePosted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawn(Event):
-    """What a recalled notification has become for its readers, and the push that takes its place on phones. Only a recall
-    publishes it."""
+    """What a recalled notification has become for its readers, and the push that takes its place on phones. Only a
+    recall publishes it."""
 
     category: ClassVar[str] = "withdrawn"
     channels: ClassVar[tuple[Channel, ...]] = (Channel.PUSH,)

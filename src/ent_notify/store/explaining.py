@@ -13,6 +13,8 @@ from ent_notify.model.fanout import ChannelLedger
 from ent_notify.model.inbox import DeliveryExplained, Explanation
 from ent_notify.store.database import Database, Record
 
+_WAITING, _DONE = 1, 3  # of a chunk
+_PAUSED = 1  # of a campaign
 _STATES = {1: "retry", 2: "suppressed", 3: "failed", 4: "accepted"}
 
 
@@ -44,7 +46,8 @@ class PostgresExplaining:
         deliveries += [_delivery(row, now) for row in rows]
         for channel in ("email", "push"):
             if channel in subject["channels"] and not any(d.channel == channel for d in deliveries):
-                state = "pending" if subject["planned_at"] is None else "not_planned"
+                waits = subject["planned_at"] is None and subject["stop_reason"] is None
+                state = "pending" if waits else "not_planned"
                 deliveries.append(DeliveryExplained(channel, "", state, _why_not(subject, channel)))
         return Explanation(
             notification=notification,
@@ -101,6 +104,7 @@ def _account(rows: list[Record]) -> tuple[Ledger, tuple[ChannelLedger, ...]]:
         suppressed=dict(suppressed),
         failed=dict(failed),
         pending=sum(part.pending for part in channels),
+        state=rows[0]["state"],
     )
     return ledger, channels
 
@@ -110,7 +114,11 @@ def _web(subject: Record) -> DeliveryExplained:
         return DeliveryExplained("web", "", "pending", "not_relayed")
     if not subject["addressed"]:
         return DeliveryExplained("web", "", "not_planned", _why_not(subject, "web"))
-    return DeliveryExplained("web", "", "accepted", "read" if subject["is_read"] else None, at=subject["planned_at"])
+    reason = (
+        "recalled" if subject["is_recalled"] else "superseded" if subject["is_superseded"]
+        else "read" if subject["is_read"] else None
+    )  # fmt: skip
+    return DeliveryExplained("web", "", "accepted", reason, at=subject["planned_at"])
 
 
 def _delivery(row: Record, now: datetime) -> DeliveryExplained:
@@ -121,14 +129,19 @@ def _delivery(row: Record, now: datetime) -> DeliveryExplained:
         )
     if row["tried"]:
         return DeliveryExplained(channel, provider, "accepted", None, 1, row["settled_at"])
-    if row["held_until"] > now:
-        return DeliveryExplained(channel, provider, "held", "pause", until=row["held_until"])
+    if row["chunk_state"] == _DONE:
+        return DeliveryExplained(channel, provider, "suppressed", row["stop_reason"], at=row["settled_at"])
+    if row["campaign_state"] == _PAUSED:
+        return DeliveryExplained(channel, provider, "held", "campaign_paused")
+    held_until = row["due_at"] if row["chunk_state"] == _WAITING else row["held_until"]
+    if held_until > now:
+        return DeliveryExplained(channel, provider, "held", "pause", until=held_until)
     return DeliveryExplained(channel, provider, "pending")
 
 
 def _why_not(subject: Record, channel: str) -> str:
     if subject["planned_at"] is None:
-        return "not_planned_yet"
+        return subject["stop_reason"] or "not_planned_yet"
     if subject["hidden_at"] is not None:
         return "left"
     if not subject["addressed"]:

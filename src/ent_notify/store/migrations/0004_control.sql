@@ -69,7 +69,7 @@ language sql volatile set search_path = ent_notify, pg_temp as $$
     rest as (
         select h.id, h.size - h.cursor - (
                    select count(*) from outcome o   -- a receipt has told of these already
-                   where o.chunk_id = h.id and o.state in (3, 4) and o.target > coalesce(h.targets[h.cursor], 0)
+                   where o.chunk_id = h.id and o.state in (3, 4) and o.target = any (h.targets[h.cursor + 1:])
                )::int as untried
         from chunk h where h.id = any (chunks)
     )

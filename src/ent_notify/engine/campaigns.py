@@ -1,0 +1,89 @@
+"""Control of campaigns as an operator or a host has it: ``engine.campaigns``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ent_notify.errors import NotAllowed
+from ent_notify.model.campaign import Control, ReadersPage
+from ent_notify.policy.pause import PauseHours, held_until
+from ent_notify.ports import Clock
+from ent_notify.store.campaigns import PostgresCampaigns
+from ent_notify.store.fanout import AT_ONCE
+
+_LONGEST_NOTE = 500
+_LOOK_AGAIN_SECONDS = 0.25
+
+
+class Campaigns:
+    """Pause, resume, cancel, recall. A campaign is named by its notification's number.
+
+    Each call is one transaction, changes nothing the second time, and is written down with who (``by``), when and why
+    (``reason``, which may be left empty). It holds from its return on for whatever no worker has in hand; what a worker
+    has in hand ends with its present window, ``worker.checkpoint_every`` deliveries at most for each chunk it holds:
+    ``Control.in_hand`` counts them, ``wait_released`` waits for it. Raises NotFound for an unknown campaign.
+    """
+
+    def __init__(
+        self, store: PostgresCampaigns, clock: Clock, zone: str, pause_hours: Callable[[], PauseHours]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._zone = zone
+        self._pause_hours = pause_hours
+
+    async def pause(self, campaign: int, *, by: str, reason: str = "") -> Control:
+        """Let nothing more be sent until ``resume``: its ledger shows the rest as held. Raises NotAllowed when it was
+        stopped."""
+        _check(by, reason)
+        return await self._answer(campaign, await self._store.pause(campaign, by, reason, self._clock.now()))
+
+    async def resume(self, campaign: int, *, by: str, reason: str = "") -> Control:
+        """Let a paused campaign go on. In the hours of the readers' pause its updates wait for their end. Raises
+        NotAllowed when it was stopped."""
+        _check(by, reason)
+        now = self._clock.now()
+        hold = held_until(now, self._zone, self._pause_hours()) or AT_ONCE
+        return await self._answer(campaign, await self._store.resume(campaign, by, reason, now, hold))
+
+    async def cancel(self, campaign: int, *, by: str, reason: str = "") -> Control:
+        """Send nothing more of it, ever: what is unsent is suppressed as ``cancelled``. Who has it keeps it, and so
+        does the inbox: ``recall`` takes it back."""
+        _check(by, reason)
+        return await self._answer(campaign, await self._store.cancel(campaign, by, reason, self._clock.now()))
+
+    async def recall(self, campaign: int, *, by: str, reason: str = "") -> Control:
+        """Cancel it and take it back, with its earlier versions: the text is erased, the inbox shows that it was
+        withdrawn, and a neutral push replaces the one that was shown (or follows the mail) on every device that it may
+        have reached; urgent ones at once, others when no pause holds them. A mail cannot be called back. ``readers``
+        keeps who had read it. Raises NotAllowed for one that a newer version has superseded: recall that one."""
+        _check(by, reason)
+        return await self._answer(campaign, await self._store.recall(campaign, by, reason, self._clock.now()))
+
+    async def control(self, campaign: int) -> Control:
+        """How a campaign stands, and all that was done to it."""
+        return await self._store.control(campaign)
+
+    async def wait_released(self, campaign: int) -> Control:
+        """Wait until no worker holds anything of a campaign: nothing of one that was paused, cancelled or recalled can
+        leave after that. A worker that was killed is waited for until its lease ends."""
+        while (control := await self._store.control(campaign)).in_hand:
+            await self._clock.sleep(_LOOK_AGAIN_SECONDS)
+        return control
+
+    async def readers(self, campaign: int, most: int = 100, after: int = 0) -> ReadersPage:
+        """Who has read a notification (or had, when it was recalled), by pages: ``after`` is the last page's ``next``.
+
+        Those for whom it was when it was published; who marks everything as read has read it.
+        """
+        return await self._store.readers(campaign, most, after)
+
+    async def _answer(self, campaign: int, changed: bool) -> Control:
+        return await self._store.control(campaign, changed)
+
+
+def _check(by: str, reason: str) -> None:
+    if not by.strip():
+        raise NotAllowed("say who does this: `by` is empty")
+    if len(by) > _LONGEST_NOTE or len(reason) > _LONGEST_NOTE:
+        raise NotAllowed(f"`by` and `reason` are at most {_LONGEST_NOTE} characters each")

@@ -1,0 +1,68 @@
+"""Control of campaigns in PostgreSQL: each act is one function there, and one transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ent_notify.errors import NotFound
+from ent_notify.model.campaign import Action, Control, ReadersPage
+from ent_notify.store.database import Database
+
+
+class PostgresCampaigns:
+    """Pauses, resumes, cancels and recalls campaigns, and says who had read them."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def pause(self, campaign: int, by: str, reason: str, now: datetime) -> bool:
+        """Let nothing more be claimed; whether anything changed. Raises NotFound, NotAllowed."""
+        return bool(
+            await self._db.fetchval("campaigns.pause", campaign_id=campaign, done_by=by, reason=reason, now=now)
+        )
+
+    async def resume(self, campaign: int, by: str, reason: str, now: datetime, hold: datetime) -> bool:
+        """Let a paused campaign go on, its updates not before ``hold``; whether anything changed."""
+        return bool(
+            await self._db.fetchval(
+                "campaigns.resume", campaign_id=campaign, done_by=by, reason=reason, now=now, hold=hold
+            )
+        )
+
+    async def cancel(self, campaign: int, by: str, reason: str, now: datetime) -> bool:
+        """Stop a campaign for good; whether anything changed. Raises NotFound."""
+        return bool(
+            await self._db.fetchval("campaigns.cancel", campaign_id=campaign, done_by=by, reason=reason, now=now)
+        )
+
+    async def recall(self, campaign: int, by: str, reason: str, now: datetime) -> bool:
+        """Stop a campaign, take its text away and replace what was shown; whether anything changed."""
+        answer = await self._db.fetchval("campaigns.recall", campaign_id=campaign, done_by=by, reason=reason, now=now)
+        return answer is not None
+
+    async def control(self, campaign: int, changed: bool = False) -> Control:
+        """How a campaign stands. Raises NotFound."""
+        row = await self._db.fetchrow("campaigns.control", campaign_id=campaign)
+        if row is None:
+            raise NotFound(f"there is no campaign {campaign}; a campaign appears once its event is relayed")
+        actions = await self._db.fetch("campaigns.actions", campaign_id=campaign)
+        return Control(
+            campaign=campaign,
+            state=row["state"],
+            in_hand=row["in_hand"],
+            changed=changed,
+            recalled=row["is_recalled"],
+            replacement=row["replacement"],
+            superseded_by=row["superseded_by"],
+            actions=tuple(Action(a["action"], a["done_by"], a["reason"], a["done_at"]) for a in actions),
+        )
+
+    async def readers(self, campaign: int, most: int, after: int) -> ReadersPage:
+        """Who has read a notification, or had when it was recalled. Raises NotFound."""
+        control = await self.control(campaign)
+        query = "campaigns.recalled_readers" if control.recalled else "campaigns.readers"
+        rows = await self._db.fetch(query, campaign_id=campaign, most=most, after=after)
+        return ReadersPage(
+            people=tuple(row["external_id"] for row in rows if row["addressed"]),
+            next=rows[-1]["person_id"] if len(rows) == most else None,
+        )
