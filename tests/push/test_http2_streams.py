@@ -239,6 +239,17 @@ def test_a_busy_connection_is_not_asked() -> None:
     assert wire.client.has_room(2)
 
 
+def test_silence_counts_from_the_start_of_an_exchange() -> None:
+    wire = Wire()
+    at_once = wire.start()
+    assert wire.client.silent_since(at_once)  # the SETTINGS came in the same millisecond
+    wire.loop.advance(1)
+    wire.peer.ping(b"12345678")
+    wire.deliver()
+    assert not wire.client.silent_since(at_once)
+    assert wire.client.silent_since(wire.start())
+
+
 def test_closed_streams_are_forgotten() -> None:
     wire = Wire()
     for number in range(1_000):

@@ -241,8 +241,8 @@ class ApnsSender:
             push = batch.written.popleft()[2]
             batch.settle(push, TIMEOUT)
             self._overdue.append((now + self._late_window, push))
-            if push.connection is not None and push.connection.heard_at < push.started_at:
-                push.connection.retire()  # not a byte since: half-open, perhaps; what it still says is taken
+            if push.connection is not None and push.connection.silent_since(push):
+                push.connection.retire()  # what it still says is taken
         if self._overdue and not self._sweeping:
             self._sweeping = True
             self._loop.call_at(self._overdue[0][0], self._sweep)

@@ -150,8 +150,8 @@ class StreamClient:
         if trip.overdue:
             self.overdue.add(trip)
             self._loop.call_later(self._late_window, self._abandon, trip, connection)
-            if connection.heard_at < trip.started_at:
-                connection.retire()  # not a byte since: half-open, perhaps
+            if connection.silent_since(trip):
+                connection.retire()
 
     def _abandon(self, trip: Trip, connection: Http2Streams) -> None:
         self.overdue.discard(trip)

@@ -189,6 +189,13 @@ class Http2Streams:
         self.flush()
         self._changed()
 
+    def silent_since(self, exchange: Exchange) -> bool:
+        """Whether not a byte has come since ``exchange`` was started (loops count in milliseconds: at once is before).
+
+        Then the connection may be half-open.
+        """
+        return self.heard_at <= exchange.started_at
+
     def retire(self) -> None:
         """Take no new exchange; close when those under way are over."""
         self.retired = True

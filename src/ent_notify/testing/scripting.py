@@ -68,7 +68,7 @@ class Script(Generic[RequestT]):
         """Requests by outcome: ``accepted``, each error by its name, ``reset``, ``drop``, ``silence``, ``goaway``."""
         self.received = 0
         self.replaced = 0
-        """Accepted messages that took the place of one already shown on that device (one of the ``keep`` remembered)."""
+        """Accepted messages that took the place of one shown already on that device (while it is remembered)."""
         self.decide: Callable[[RequestT], Step | None] | None = None
         """For what no queue can say: asked first; None means no opinion."""
         self._queued: dict[str | None, deque[Step]] = {}
