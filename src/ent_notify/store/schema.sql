@@ -978,7 +978,10 @@ begin
         settled_at = at,
         leased_by = case when release then null else c.leased_by end,
         state = case when not release then 2 when new_cursor < c.size then 0 when next_retry is null then 3 else 1 end,
-        due_at = case when not release then at + lease else coalesce(next_retry, at) end
+        -- (a lease is renewed when half of it is gone: a window then touches no index, and stays on its page)
+        due_at = case when release then coalesce(next_retry, at)
+                      when c.due_at < at + lease / 2 then at + lease
+                      else c.due_at end
     where id = c.id;
     if not window_under_way then
         select * into control from campaign where notification_id = c.campaign_id and state > 0;
@@ -1171,7 +1174,9 @@ CREATE TABLE ent_notify.chunk (
     due_at timestamp with time zone NOT NULL,
     settled_at timestamp with time zone,
     stopped integer DEFAULT 0 NOT NULL
-);
+)
+WITH (toast_tuple_target='128', fillfactor='75');
+ALTER TABLE ONLY ent_notify.chunk ALTER COLUMN targets SET STORAGE EXTERNAL;
 
 ALTER TABLE ent_notify.chunk ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME ent_notify.chunk_id_seq

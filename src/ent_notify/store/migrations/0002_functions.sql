@@ -678,7 +678,10 @@ begin
         settled_at = at,
         leased_by = case when release then null else c.leased_by end,
         state = case when not release then 2 when new_cursor < c.size then 0 when next_retry is null then 3 else 1 end,
-        due_at = case when not release then at + lease else coalesce(next_retry, at) end
+        -- (a lease is renewed when half of it is gone: a window then touches no index, and stays on its page)
+        due_at = case when release then coalesce(next_retry, at)
+                      when c.due_at < at + lease / 2 then at + lease
+                      else c.due_at end
     where id = c.id;
     if not window_under_way then
         select * into control from campaign where notification_id = c.campaign_id and state > 0;
