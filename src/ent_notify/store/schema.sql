@@ -551,7 +551,7 @@ begin
 end $$;
 
 CREATE FUNCTION ent_notify.publish(event jsonb, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS jsonb
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'ent_notify', 'pg_temp'
     AS $_$
 declare
@@ -1661,3 +1661,5 @@ ALTER TABLE ONLY ent_notify.participant
 
 ALTER TABLE ONLY ent_notify.people_group
     ADD CONSTRAINT people_group_school_id_fkey FOREIGN KEY (school_id) REFERENCES ent_notify.school(id);
+
+REVOKE ALL ON FUNCTION ent_notify.publish(event jsonb, at timestamp with time zone) FROM PUBLIC;
