@@ -22,6 +22,9 @@ from ent_notify.store.embedded import EmbeddedServer
 from ent_notify.testing.devices import APP, generate_devices, generate_preferences
 from ent_notify.testing.process import FakeProcess, open_fake_process
 from ent_notify.testing.region import generate_region
+from tests.engine.conftest import town, town_dsn
+
+__all__ = ["town", "town_dsn"]
 
 PEOPLE = 20_000
 WINDOW = 50

@@ -1,0 +1,132 @@
+"""Stores that fail at a chosen call: a worker that dies there, and a database whose answer is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+import trio
+
+from ent_notify.errors import StoreUnreachable
+from ent_notify.flows.fanout import Worker
+from ent_notify.model.audience import Everyone
+from ent_notify.model.events import Announcement
+from ent_notify.policy.pause import PauseHours
+from ent_notify.ports import FanoutStore
+from tests.engine.conftest import Town
+
+WINDOW = 2
+SENDERS = 2
+"""Chunks of a lane in one worker's hands, each with a window of WINDOW sends: the town has a handful of people."""
+LONG_AFTER = timedelta(hours=3)
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of ours runs any more."""
+
+
+Trouble = Callable[[str, bool], None]
+"""Told the name of each call, before it (False) and after it (True); it may raise."""
+
+
+class TroubledStore:
+    """A FanoutStore in front of another one, with ``trouble`` around every call."""
+
+    def __init__(self, store: FanoutStore, trouble: Trouble) -> None:
+        self._store = store
+        self._trouble = trouble
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._store, name)
+
+        async def troubled(*args: Any, **kwargs: Any) -> Any:
+            self._trouble(name, False)
+            answer = await call(*args, **kwargs)
+            self._trouble(name, True)
+            return answer
+
+        return troubled
+
+
+class Once:
+    """Raises ``error`` at the ``nth`` time that ``call`` is begun, or (``after``) has been carried out."""
+
+    def __init__(self, call: str, *, after: bool, nth: int, error: BaseException) -> None:
+        self._place = (call, after)
+        self._left = nth
+        self._error = error
+        self.happened = False
+
+    def __call__(self, call: str, after: bool) -> None:
+        if (call, after) == self._place and not self.happened:
+            self._left -= 1
+            if not self._left:
+                self.happened = True
+                raise self._error
+
+
+def lost(call: str, *, applied: bool, nth: int = 1) -> Once:
+    """The connection breaks around ``call``: before it reached the database, or (``applied``) before its answer came."""
+    return Once(call, after=applied, nth=nth, error=StoreUnreachable(f"{call}: the connection failed"))
+
+
+def troubled(worker: Worker, trouble: Trouble) -> Worker:
+    """The worker on such a store, with small windows and no pause hours."""
+    worker.store = cast(FanoutStore, TroubledStore(worker.store, trouble))
+    return small(worker)
+
+
+def small(worker: Worker) -> Worker:
+    """The worker with small windows and no pause hours."""
+    worker.bounds = replace(worker.bounds, window=WINDOW)
+    worker.senders = SENDERS
+    worker.pause = PauseHours(enabled=False)
+    return worker
+
+
+async def run_until_killed(worker: Worker) -> None:
+    """Run it until its store kills it: everything under way is gone, and nothing is told to anybody."""
+    with pytest.RaisesGroup(Killed, allow_unwrapped=True, flatten_subgroups=True):
+        await worker.run_until_idle()
+
+
+async def finish(town: Town) -> None:
+    """Another worker, once every lease has run out, until nothing waits any more."""
+    worker = small(town.engine.worker("successor"))
+    town.clock.advance(timedelta(minutes=2))
+    while True:
+        await worker.run_until_idle()
+        due = await town.engine.next_due()
+        if due is None:
+            return
+        town.clock.advance(max(due - town.clock.now(), timedelta(0)))
+
+
+async def run_until_done(town: Town, worker: Worker, campaigns: int = 1) -> None:
+    """``worker.run()`` until every delivery of the newest campaigns has ended; then it is drained."""
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.run)
+            while True:
+                ledgers = [ledger for ledger, _ in await town.engine.ledgers(campaigns)]
+                assert all(ledger.adds_up for ledger in ledgers)
+                if len(ledgers) == campaigns and all(
+                    ledger.planned and not ledger.pending and not ledger.held for ledger in ledgers
+                ):
+                    break
+            worker.drain()
+
+
+def announcement(key: str = "a", **changes: Any) -> Any:
+    """One event to the whole town, which no hour of the day holds back."""
+    return Announcement(key=key, title="T", body="B", audience=Everyone()).to_json() | {"urgency": "urgent"} | changes
+
+
+def sent(*towns: Town) -> dict[str, list[str]]:
+    """The ids of what each channel was given, by lane, over several lives of the engine."""
+    return {
+        lane: [item.dedup_id for town in towns for item in getattr(town, lane).sent] for lane in ("mail", "apns", "fcm")
+    }
