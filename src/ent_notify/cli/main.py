@@ -27,6 +27,7 @@ from ent_notify.cli.directory import generate, import_aaf
 from ent_notify.cli.doctor import doctor
 from ent_notify.cli.door import PROGRAM, Door
 from ent_notify.cli.events import campaign, explain, publish
+from ent_notify.cli.receipts import take_bounce, undo_drops
 from ent_notify.cli.services import gateway, worker
 from ent_notify.cli.store import migrate
 from ent_notify.errors import EntNotifyError, SettingsError, TooManyRemovals
@@ -57,7 +58,20 @@ def cli(context: click.Context, config: Path | None, debug: bool) -> None:
     context.obj = Door(config=config, debug=debug)
 
 
-for command in (demo, doctor, migrate, generate, import_aaf, publish, campaign, explain, worker, gateway):
+for command in (
+    demo,
+    doctor,
+    migrate,
+    generate,
+    import_aaf,
+    publish,
+    campaign,
+    explain,
+    take_bounce,
+    undo_drops,
+    worker,
+    gateway,
+):
     cli.add_command(command)
 
 
