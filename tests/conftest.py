@@ -35,6 +35,15 @@ PEERS: dict[str, Callable[[], bool]] = {
 """Programs of others that some tests run against, and how to tell that one is here."""
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only happens as another kind of user: on each machine one half of it is true."""
+    mine = "root" if os.geteuid() == 0 else "ordinary"
+    others = [item for item in items if any(mark.args != (mine,) for mark in item.iter_markers("user"))]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("peer"):
         name = mark.args[0]

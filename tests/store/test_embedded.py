@@ -31,8 +31,8 @@ from ent_notify.store.sql import Query
 from ent_notify.testing.postgres import crash, kill, paused, restart, start
 
 ONE = Query("test.one", "", "select 1", ())
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="what happens as root")
-not_root = pytest.mark.skipif(os.geteuid() == 0, reason="what happens as an ordinary user")
+root_only = pytest.mark.user("root")
+not_root = pytest.mark.user("ordinary")
 
 
 def address(folder: Path, **more: str) -> EmbeddedAddress:
