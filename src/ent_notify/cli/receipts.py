@@ -58,8 +58,9 @@ def take_bounce(door: Door, file: IO[bytes], as_json: bool) -> None:
 def undo_drops(door: Door, lane: str, since: datetime, as_json: bool) -> None:
     """Take back the drops that LANE's answers and bounces have caused.
 
-    LANE is email, email:GROUP, push:apns:APP or push:fcm:APP. For the day when a provider, or a key of ours, was wrong about thousands of them. What people did themselves stays:
-    a signed out device, a token that somebody has registered anew, a new address.
+    LANE is email, email:GROUP, push:apns:APP or push:fcm:APP. For the day when a provider, or a key of ours, was wrong
+    about thousands of them. What people did themselves stays: a signed out device, a token that somebody has registered
+    anew, a new address.
 
     \b
     Example:
