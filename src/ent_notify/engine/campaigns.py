@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
 
-from ent_notify.errors import NotAllowed
+from ent_notify.errors import MalformedEvent, NotAllowed
+from ent_notify.model.audience import Audience
 from ent_notify.model.campaign import Control, ReadersPage
+from ent_notify.model.delivery import Urgency
+from ent_notify.model.events import Announcement, Event
+from ent_notify.model.fanout import Lane
+from ent_notify.policy.forecast import Batch, Forecast, LaneLoad, forecast
 from ent_notify.policy.pause import PauseHours, held_until
 from ent_notify.ports import Clock
 from ent_notify.store.campaigns import PostgresCampaigns
-from ent_notify.store.fanout import AT_ONCE
+from ent_notify.store.fanout import AT_ONCE, PostgresFanout
 
 _LONGEST_NOTE = 500
 _LOOK_AGAIN_SECONDS = 0.25
@@ -25,9 +32,15 @@ class Campaigns:
     """
 
     def __init__(
-        self, store: PostgresCampaigns, clock: Clock, zone: str, pause_hours: Callable[[], PauseHours]
+        self,
+        store: PostgresCampaigns,
+        fanout: PostgresFanout,
+        clock: Clock,
+        zone: str,
+        pause_hours: Callable[[], PauseHours],
     ) -> None:
         self._store = store
+        self._fanout = fanout
         self._clock = clock
         self._zone = zone
         self._pause_hours = pause_hours
@@ -78,8 +91,80 @@ class Campaigns:
         """
         return await self._store.readers(campaign, most, after)
 
+    async def forecast(
+        self,
+        audience: Audience | Mapping[str, Any],
+        deadline: datetime | None = None,
+        *,
+        event: type[Event] = Announcement,
+        urgency: Urgency | None = None,
+    ) -> Forecast:
+        """How long a campaign to ``audience`` would take if it were published now: deliveries for each lane under its
+        present limit, behind what is queued, with the readers' pause, what providers have been told to wait for, and
+        FCM's ramps. Nothing is written. Raises MalformedEvent, UnknownAudience.
+
+        ``event`` says by which channels and to whom not (preferences); ``urgency`` is the type's unless given. The
+        forecast warns when the last send would leave after ``deadline``.
+        """
+        asked = audience.to_json() if isinstance(audience, Audience) else audience
+        return await self._forecast(event.__name__, asked, {}, urgency, deadline)
+
+    async def forecast_event(self, event: Event | Mapping[str, Any], deadline: datetime | None = None) -> Forecast:
+        """The same for an event, typed or in its wire form, that may be published later. Its ``expires_at`` is the
+        deadline when none is given."""
+        wire = event.to_json() if isinstance(event, Event) else event
+        data = wire.get("data") or {}
+        try:
+            urgency = Urgency[wire["urgency"].upper()] if "urgency" in wire else None
+            expires = datetime.fromisoformat(wire["expires_at"]) if "expires_at" in wire else None
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise MalformedEvent(
+                f'"urgency" is urgent, normal or bulk, and "expires_at" an instant such as 2026-09-08T10:00:00+02:00, '
+                f"not {wire.get('urgency')!r} and {wire.get('expires_at')!r}"
+            ) from None
+        if expires is not None and expires.tzinfo is None:
+            raise MalformedEvent(f'"expires_at" needs its offset from UTC, which {wire["expires_at"]!r} lacks')
+        return await self._forecast(str(wire.get("type")), wire.get("audience"), data, urgency, deadline or expires)
+
+    async def _forecast(
+        self,
+        event_type: str,
+        audience: Mapping[str, Any] | None,
+        data: Mapping[str, Any],
+        urgency: Urgency | None,
+        deadline: datetime | None,
+    ) -> Forecast:
+        now = self._clock.now()
+        people, sends = await self._store.sends(event_type, audience, data, now)
+        if urgency is None:
+            urgency = await self._store.default_urgency(event_type)
+        queues = await self._store.queue(urgency, now)
+        hours = self._pause_hours()
+        added: dict[int, list[Batch]] = {}
+        for lane, zone, count in sends:
+            hold = None if urgency is Urgency.URGENT else held_until(now, zone, hours)
+            added.setdefault(lane, []).append(Batch(hold or now, count))
+        loads = [
+            _load(lane, queues.get(lane.id, []), added[lane.id], now)
+            for lane in await self._fanout.lanes()
+            if lane.id in added
+        ]
+        return forecast(now, people, loads, deadline, await self._store.unplanned())
+
     async def _answer(self, campaign: int, changed: bool) -> Control:
         return await self._store.control(campaign, changed)
+
+
+def _load(lane: Lane, queued: list[Batch], added: list[Batch], now: datetime) -> LaneLoad:
+    return LaneLoad(
+        name=lane.name,
+        per_second=lane.per_second,
+        ramped=lane.provider == "fcm",
+        free_at=max(now, lane.tat, lane.paused_until),
+        queued=queued,
+        added=added,
+        pause_reason=lane.pause_reason if lane.paused_until > now else None,
+    )
 
 
 def _check(by: str, reason: str) -> None:

@@ -22,6 +22,7 @@ from ent_notify.flows.deliver import DeliveryBounds, Outbox
 from ent_notify.flows.directory import sync
 from ent_notify.flows.fanout import Worker
 from ent_notify.flows.outbox import DeliveryIds, MailOutbox, PushOutbox, Unsubscribe
+from ent_notify.model.audience import Audience
 from ent_notify.model.delivery import Ledger
 from ent_notify.model.directory import OnProgress, SyncReport
 from ent_notify.model.events import BUILT_IN, Event
@@ -31,6 +32,7 @@ from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader
 from ent_notify.model.people import DeviceId, DeviceRegistration, Preference, Profile, Provider, SourceItem
 from ent_notify.model.receipts import BounceCounts
 from ent_notify.policy.contact import may_open
+from ent_notify.policy.forecast import Forecast
 from ent_notify.policy.pause import PauseHours
 from ent_notify.policy.retry import RetryBounds
 from ent_notify.ports import Clock, EngineObserver, MailChannel, PushChannel, Unobserved
@@ -72,7 +74,9 @@ class Engine:
         key = None if secret is None else secret.get_secret_value().encode()
         self._unsubscribe = Unsubscribe(settings.project.url, key or secrets.token_bytes(32))
         self._ids = DeliveryIds(key)
-        self.campaigns = Campaigns(PostgresCampaigns(db), clock, settings.project.timezone, self._pause_hours)
+        self.campaigns = Campaigns(
+            PostgresCampaigns(db), self._fanout, clock, settings.project.timezone, self._pause_hours
+        )
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
     # ------------------------------------------------------------ publishing
@@ -125,6 +129,10 @@ class Engine:
     async def receipt(self, mail: bytes) -> BounceCounts:
         """Take in a bounced mail: see ``receipts.bounce``."""
         return await self.receipts.bounce(mail)
+
+    async def forecast(self, audience: Audience | Mapping[str, Any], deadline: datetime | None = None) -> Forecast:
+        """How long an announcement to ``audience`` would take: see ``campaigns.forecast``, which takes other events."""
+        return await self.campaigns.forecast(audience, deadline)
 
     async def lanes(self) -> list[Lane]:
         """Every lane with its rate and its pause."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from ent_notify.errors import NotFound
 from ent_notify.model.campaign import Action, Control, ReadersPage
+from ent_notify.model.delivery import Urgency
+from ent_notify.policy.forecast import Batch
 from ent_notify.store.database import Database
 
 
@@ -66,3 +70,36 @@ class PostgresCampaigns:
             people=tuple(row["external_id"] for row in rows if row["addressed"]),
             next=rows[-1]["person_id"] if len(rows) == most else None,
         )
+
+    async def default_urgency(self, event_type: str) -> Urgency:
+        """The urgency of an event type; NORMAL for one that is not known."""
+        urgency = await self._db.fetchval("campaigns.default_urgency", type=event_type)
+        return Urgency.NORMAL if urgency is None else Urgency(urgency)
+
+    async def sends(
+        self, event_type: str, audience: Mapping[str, Any] | None, data: Mapping[str, Any], now: datetime
+    ) -> tuple[int, list[tuple[int, str, int]]]:
+        """What an event would be planned into: how many people, and (lane, time zone, sends).
+
+        Raises MalformedEvent, UnknownAudience.
+        """
+        rows = await self._db.fetch(
+            "campaigns.forecast_sends",
+            type=event_type,
+            audience=None if audience is None else dict(audience),
+            data=dict(data),
+            now=now,
+        )
+        people = next(row["sends"] for row in rows if row["lane_id"] is None)
+        return people, [(row["lane_id"], row["timezone"], row["sends"]) for row in rows if row["lane_id"] is not None]
+
+    async def queue(self, urgency: Urgency, now: datetime) -> dict[int, list[Batch]]:
+        """What is queued in each lane (by id) at ``urgency`` or a higher one, and when it becomes ready."""
+        queues: dict[int, list[Batch]] = {}
+        for row in await self._db.fetch("campaigns.forecast_queue", urgency=int(urgency), now=now):
+            queues.setdefault(row["lane_id"], []).append(Batch(row["ready_at"], row["sends"]))
+        return queues
+
+    async def unplanned(self) -> int:
+        """How many published campaigns wait for their plan."""
+        return int(await self._db.fetchval("health.unplanned"))

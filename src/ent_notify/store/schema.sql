@@ -222,6 +222,65 @@ CREATE FUNCTION ent_notify.close_chunks(chunks bigint[], why text, at timestamp 
     where h.id = rest.id
 $$;
 
+CREATE FUNCTION ent_notify.forecast_sends(kind_name text, expr jsonb, body jsonb, at timestamp with time zone) RETURNS TABLE(lane_id smallint, timezone text, sends integer)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+declare
+    kind event_type;
+    compiled jsonb;
+begin
+    select * into kind from event_type t where t.name = kind_name;
+    if not found then
+        raise exception 'event type "%" is not known; known are %', kind_name,
+            (select string_agg(t.name, ', ' order by t.name) from event_type t) using errcode = 'EN002';
+    elsif expr is null and kind.natural_audience is null then
+        raise exception '% needs an "audience"', kind.name using errcode = 'EN002';
+    end if;
+    compiled := case when expr is null then audience_clauses(kind.natural_audience, body) else audience_clauses(expr, null) end;
+    return query
+    with terms as (
+        select distinct c.place as clause, t.excluded, (t.term->>0)::smallint as scope, (t.term->>1)::int as ref
+        from jsonb_array_elements(compiled) with ordinality c (clause, place)
+        cross join lateral (
+            select false as excluded, x as term from jsonb_array_elements(c.clause->'in') x
+            union all
+            select true, x from jsonb_array_elements(c.clause->'not') x
+        ) t
+    ),
+    reached as materialized (
+        select t.clause, t.excluded, p.person_id from terms t cross join lateral people_under(t.scope, t.ref, at) p
+    ),
+    people as materialized (
+        select p.id, p.timezone, p.mail_lane, p.email is not null and p.email_dropped_at is null as mailable
+        from (
+            select r.person_id from reached r
+            where not r.excluded
+              and not exists (select from reached x where x.excluded and x.clause = r.clause and x.person_id = r.person_id)
+            group by r.person_id
+        ) r
+        join person p on p.id = r.person_id and p.hidden_at is null
+    )
+    select null::smallint, null::text, count(*)::int from people
+    union all
+    select coalesce(e.mail_lane, l.id), e.timezone, count(*)::int
+    from people e
+    join lane l on l.name = 'email'
+    left join preference f on f.person_id = e.id and f.category = kind.category and f.channel = 'email' and not f.enabled
+    where 'email' = any (kind.channels) and e.mailable and f.person_id is null
+    group by 1, 2
+    union all
+    select l.id, e.timezone, count(*)::int
+    from people e
+    join device v on v.person_id = e.id and v.dropped_at is null
+    join lane l on l.channel = 'push' and l.provider = v.provider and l.app = v.app
+    left join preference f on f.person_id = e.id and f.category = kind.category and f.channel = 'push' and not f.enabled
+    where 'push' = any (kind.channels) and f.person_id is null
+    group by 1, 2;
+end $$;
+
 CREATE FUNCTION ent_notify.in_hand(campaign bigint) RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO 'ent_notify', 'pg_temp'

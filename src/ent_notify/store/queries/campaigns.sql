@@ -85,3 +85,20 @@ join person p on p.id = u.person_id
 where r.notification_id = :campaign_id and r.bucket >= :after::int / 1000 and u.person_id > :after
 order by r.bucket, u.person_id
 limit :most;
+
+-- name: forecast_sends
+-- What an event would be planned into: sends by lane and time zone; the row without a lane counts the people.
+select lane_id, timezone, sends from forecast_sends(:type, :audience::jsonb, :data::jsonb, :now);
+
+-- name: forecast_queue
+-- What is queued in each lane at an urgency or a higher one, by the minute in which it becomes ready.
+select lane_id, case when state = 1 and due_at > :now::timestamptz then date_trunc('minute', due_at) else :now end as ready_at,
+       sum(size - accepted - suppressed - failed)::int as sends
+from chunk
+where state in (0, 1, 2) and urgency <= :urgency
+group by 1, 2
+order by 1, 2;
+
+-- name: default_urgency$
+-- The urgency of an event type.
+select urgency from event_type where name = :type;
