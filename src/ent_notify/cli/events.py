@@ -1,4 +1,4 @@
-"""``publish``, ``campaign`` and ``explain``: events, and what became of them."""
+"""``publish`` and ``explain``: events, and what became of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def publish(door: Door, file: IO[bytes], as_json: bool) -> None:
     async def work() -> tuple[int, int]:
         created = repeated = 0
         async with open_engine(settings) as engine:
-            for batch in _batches(_events(file)):
+            for batch in _batches(read_events(file)):
                 for published in await engine.publish_many(batch):
                     created += published.created
                     repeated += not published.created
@@ -51,7 +51,7 @@ def publish(door: Door, file: IO[bytes], as_json: bool) -> None:
         click.echo(f"published {created} {'event' if created == 1 else 'events'}{again}")
 
 
-def _events(file: IO[bytes]) -> Iterator[dict[str, Any]]:
+def read_events(file: IO[bytes]) -> Iterator[dict[str, Any]]:
     """The events in ``file``. Raises MalformedEvent with the line's number."""
     first = file.readline()
     if first.strip() and not _is_json(first):
@@ -90,52 +90,6 @@ def _batches(events: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
             batch = []
     if batch:
         yield batch
-
-
-@click.command(short_help="Show the ledger of a campaign.")
-@click.argument("id", type=int, required=False)
-@json_flag
-@pass_door
-def campaign(door: Door, id: int | None, as_json: bool) -> None:  # noqa: A002 - the operator's word
-    """Show the ledger of campaign ID (a notification's number), or of the newest campaigns.
-
-    Planned is always the sum of accepted, held, suppressed, failed and pending. Held: a pause keeps it until its end.
-    Suppressed: no longer eligible when its turn came (has left, has read it, opted out), with the reason.
-
-    \b
-    Example:
-      ent-notify campaign 12
-    """
-    from ent_notify.engine import open_engine
-
-    settings = door.settings()
-
-    async def work() -> list[Any]:
-        async with open_engine(settings) as engine:
-            if id is not None:
-                return [await engine.ledger(id)]
-            return [ledger for ledger, _ in await engine.ledgers()]
-
-    ledgers = door.run(work)
-    if as_json:
-        show_json(ledgers if id is None else ledgers[0])
-        return
-    columns = ["campaign", "event", "planned", "accepted", "held", "suppressed", "failed", "pending"]
-    rows = [
-        [each.campaign, each.event, each.planned, each.accepted, each.held, sum(each.suppressed.values()),
-         sum(each.failed.values()), each.pending]
-        for each in ledgers
-    ]  # fmt: skip
-    show_table("Campaigns, in deliveries", columns, rows)
-    reasons = [
-        [each.campaign, state, reason, count]
-        for each in ledgers
-        for state, counts in (("suppressed", each.suppressed), ("failed", each.failed))
-        for reason, count in sorted(counts.items())
-    ]
-    if reasons:
-        click.echo()
-        show_table("Why", ["campaign", "state", "reason", "deliveries"], reasons)
 
 
 @click.command(short_help="Say why somebody got a notification, or did not.")

@@ -22,11 +22,12 @@ from pathlib import Path
 
 import click
 
+from ent_notify.cli.campaigns import campaign, forecast
 from ent_notify.cli.demo import demo
 from ent_notify.cli.directory import generate, import_aaf
 from ent_notify.cli.doctor import doctor
 from ent_notify.cli.door import PROGRAM, Door
-from ent_notify.cli.events import campaign, explain, publish
+from ent_notify.cli.events import explain, publish
 from ent_notify.cli.receipts import take_bounce, undo_drops
 from ent_notify.cli.services import gateway, worker
 from ent_notify.cli.store import migrate
@@ -65,6 +66,7 @@ for command in (
     generate,
     import_aaf,
     publish,
+    forecast,
     campaign,
     explain,
     take_bounce,
