@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 from pydantic import SecretStr
+from tests.engine.conftest import town, town_dsn
 
 from ent_notify.engine import Engine, open_engine
 from ent_notify.model.people import Profile
@@ -22,7 +23,6 @@ from ent_notify.store.embedded import EmbeddedServer
 from ent_notify.testing.devices import APP, generate_devices, generate_preferences
 from ent_notify.testing.process import FakeProcess, open_fake_process
 from ent_notify.testing.region import generate_region
-from tests.engine.conftest import town, town_dsn
 
 __all__ = ["town", "town_dsn"]
 
@@ -138,7 +138,16 @@ async def open_region(region: str, postgres: EmbeddedServer, name: str) -> Async
 async def open_worker(servers: Servers, name: str) -> AsyncIterator[trio.Process]:
     """``ent-notify worker`` in a process of its own; ended with the block if it still runs."""
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-c", "from ent_notify.cli import main; main()", "--config", str(servers.config), "worker", "--name", name],
+        [
+            sys.executable,
+            "-c",
+            "from ent_notify.cli import main; main()",
+            "--config",
+            str(servers.config),
+            "worker",
+            "--name",
+            name,
+        ],
         env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
     )
     try:

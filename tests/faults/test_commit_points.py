@@ -1,11 +1,11 @@
-"""A worker that dies at any point between two commits: nothing is lost, and what is repeated is bounded and the same."""
+"""A worker that dies at any point between two commits: nothing is lost; repeats are bounded, under the same ids."""
 
 from __future__ import annotations
 
 import pytest
+from tests.engine.conftest import Town, open_town
 
 from ent_notify.model.delivery import ACCEPTED, Outgoing, Verdict, VerdictKind
-from tests.engine.conftest import Town, open_town
 
 from .troubles import SENDERS, WINDOW, Killed, Once, announcement, finish, run_until_killed, sent, troubled
 
@@ -52,9 +52,7 @@ async def test_a_worker_may_die_anywhere(town_dsn: str, call: str, after: bool, 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
 @pytest.mark.parametrize(("call", "after"), POINTS[4:])
-async def test_a_worker_may_die_anywhere_in_a_round_of_retries(
-    town_dsn: str, call: str, after: bool, nth: int
-) -> None:
+async def test_a_worker_may_die_anywhere_in_a_round_of_retries(town_dsn: str, call: str, after: bool, nth: int) -> None:
     async with open_town(town_dsn) as town:
         campaign = (await town.engine.publish(announcement())).notification
         town.mail.answer = lambda _: Verdict(VerdictKind.RETRY_AT, "smtp.451", retry_after=20_000)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import count
 from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
+from tests.engine.conftest import Town
 
 from ent_notify.errors import StoreUnreachable
 from ent_notify.flows.fanout import Worker
@@ -16,12 +22,10 @@ from ent_notify.model.audience import Everyone
 from ent_notify.model.events import Announcement
 from ent_notify.policy.pause import PauseHours
 from ent_notify.ports import FanoutStore
-from tests.engine.conftest import Town
 
 WINDOW = 2
 SENDERS = 2
 """Chunks of a lane in one worker's hands, each with a window of WINDOW sends: the town has a handful of people."""
-LONG_AFTER = timedelta(hours=3)
 
 
 class Killed(BaseException):
@@ -33,22 +37,63 @@ Trouble = Callable[[str, bool], None]
 
 
 class TroubledStore:
-    """A FanoutStore in front of another one, with ``trouble`` around every call."""
+    """A FanoutStore in front of another one, with ``trouble`` around every call. ``under_way`` calls are in it now;
+    ``calls`` counts them by name."""
 
     def __init__(self, store: FanoutStore, trouble: Trouble) -> None:
         self._store = store
         self._trouble = trouble
+        self.under_way = 0
+        self.calls: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._store, name)
 
         async def troubled(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] += 1
             self._trouble(name, False)
-            answer = await call(*args, **kwargs)
+            self.under_way += 1
+            try:
+                answer = await call(*args, **kwargs)
+            finally:
+                self.under_way -= 1
             self._trouble(name, True)
             return answer
 
         return troubled
+
+
+class PacedClock:
+    """A clock for several tasks: it jumps to the next of their deadlines once all of them wait, and none of them for
+    the database."""
+
+    def __init__(self, start: datetime) -> None:
+        self._now = start
+        self._sleepers: list[tuple[datetime, int, trio.Event]] = []
+        self._numbers = count()
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, by: timedelta) -> None:
+        """Set the clock, forward or back."""
+        self._now += by
+
+    async def sleep(self, seconds: float) -> None:
+        over = trio.Event()
+        heapq.heappush(self._sleepers, (self._now + timedelta(seconds=seconds), next(self._numbers), over))
+        await over.wait()
+
+    async def drive(self, store: TroubledStore) -> None:
+        """Let time pass, for ever."""
+        while True:
+            await trio.testing.wait_all_tasks_blocked()
+            if store.under_way or not self._sleepers:
+                await trio.sleep(0)  # noqa: ASYNC115 - the answer comes from another thread
+                continue
+            due, _, over = heapq.heappop(self._sleepers)
+            self._now = max(self._now, due)
+            over.set()
 
 
 class Once:
@@ -69,22 +114,22 @@ class Once:
 
 
 def lost(call: str, *, applied: bool, nth: int = 1) -> Once:
-    """The connection breaks around ``call``: before it reached the database, or (``applied``) before its answer came."""
+    """The connection breaks around ``call``: before it reached the database, or (``applied``) before it answered."""
     return Once(call, after=applied, nth=nth, error=StoreUnreachable(f"{call}: the connection failed"))
 
 
 def troubled(worker: Worker, trouble: Trouble) -> Worker:
     """The worker on such a store, with small windows and no pause hours."""
     worker.store = cast(FanoutStore, TroubledStore(worker.store, trouble))
-    return small(worker)
-
-
-def small(worker: Worker) -> Worker:
-    """The worker with small windows and no pause hours."""
     worker.bounds = replace(worker.bounds, window=WINDOW)
     worker.senders = SENDERS
     worker.pause = PauseHours(enabled=False)
     return worker
+
+
+def small(worker: Worker) -> Worker:
+    """The worker with small windows and no pause hours, and no trouble."""
+    return troubled(worker, lambda *_: None)
 
 
 async def run_until_killed(worker: Worker) -> None:
@@ -105,19 +150,34 @@ async def finish(town: Town) -> None:
         town.clock.advance(max(due - town.clock.now(), timedelta(0)))
 
 
-async def run_until_done(town: Town, worker: Worker, campaigns: int = 1) -> None:
-    """``worker.run()`` until every delivery of the newest campaigns has ended; then it is drained."""
+@asynccontextmanager
+async def running(town: Town, worker: Worker) -> AsyncIterator[PacedClock]:
+    """``worker.run()`` on a paced clock inside the block, and drained at its end."""
+    clock = PacedClock(town.clock.now())
+    worker.clock = clock
+    assert isinstance(worker.store, TroubledStore)
     with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(worker.run)
-            while True:
-                ledgers = [ledger for ledger, _ in await town.engine.ledgers(campaigns)]
-                assert all(ledger.adds_up for ledger in ledgers)
-                if len(ledgers) == campaigns and all(
-                    ledger.planned and not ledger.pending and not ledger.held for ledger in ledgers
-                ):
-                    break
-            worker.drain()
+            nursery.start_soon(clock.drive, worker.store)
+            async with trio.open_nursery() as inner:
+                inner.start_soon(worker.run)
+                yield clock
+                worker.drain()
+            nursery.cancel_scope.cancel()
+    town.clock.advance(clock.now() - town.clock.now())
+
+
+async def run_until_done(town: Town, worker: Worker, campaigns: int = 1) -> None:
+    """``worker.run()`` until every delivery of the newest campaigns has ended; then it is drained."""
+    async with running(town, worker) as clock:
+        while True:
+            ledgers = [ledger for ledger, _ in await town.engine.ledgers(campaigns)]
+            assert all(ledger.adds_up for ledger in ledgers)
+            if len(ledgers) == campaigns and all(
+                ledger.planned and not ledger.pending and not ledger.held for ledger in ledgers
+            ):
+                return
+            await clock.sleep(1)
 
 
 def announcement(key: str = "a", **changes: Any) -> Any:

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import trio
 
-from ent_notify.errors import ChannelDown, IslandDied
+from ent_notify.errors import ChannelDown, IslandDied, StoreError
 from ent_notify.flows.lane_care import LaneCare
 from ent_notify.flows.patience import Patience
 from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
@@ -168,7 +168,10 @@ class Deliverer:
         async def beat() -> None:
             while not lease.lost:
                 await self.clock.sleep(self.bounds.lease.total_seconds() / 3)
-                lease.lost = not await self._settle(claim, Settlement(cursor))
+                try:
+                    lease.lost = not await self._settle(claim, Settlement(cursor))
+                except StoreError as error:  # the window goes on: its own settlement will tell
+                    self.observer.store_failed(error)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(beat)
