@@ -1133,6 +1133,7 @@ CREATE FUNCTION ent_notify.take_receipt(source text, campaign bigint, way text, 
     AS $$
 declare
     who int := told;
+    found_id bigint;
     c chunk;
     o outcome;
     was smallint;      -- 0: nothing is known yet
@@ -1144,12 +1145,16 @@ begin
     if way = 'push' then
         select d.person_id into who from device d where d.id = told;
     end if;
-    select h.* into c
+    select h.id into found_id
     from campaign k
     join lane l on l.channel = way
-    join chunk h on h.campaign_id = k.notification_id and h.lane_id = l.id and h.bucket in (-1, who / coalesce(k.width, 1000))
-    where k.notification_id = take_receipt.campaign and h.targets @> array[told]
-    for update of h;
+    cross join lateral (   -- (offset 0: by the whole key, however few chunks a campaign has as a rule)
+        select * from chunk h
+        where h.campaign_id = k.notification_id and h.lane_id = l.id and h.bucket in (-1, who / coalesce(k.width, 1000))
+        offset 0
+    ) h
+    where k.notification_id = take_receipt.campaign and h.targets @> array[told];
+    select * into c from chunk h where h.id = found_id for update;
     if not found or c.fence = 0 then
         return;
     end if;

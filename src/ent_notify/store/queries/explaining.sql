@@ -1,32 +1,40 @@
 -- name: ledgers
 -- The account of campaigns, newest first: chunk rows summed, exceptions by reason from the sparse table.
-with c as (
+with chosen as (   -- (two branches: one statement for both would walk back from the newest to the one asked for)
+    select k.notification_id as id from campaign k where k.notification_id = :campaign_id::bigint
+    union all
+    (select k.notification_id from campaign k where :campaign_id::bigint is null order by k.notification_id desc limit :most)
+),
+c as materialized (
     select n.id, coalesce(n.withdrawn_type, n.type) as type, n.published_at, k.planned_at,
            case k.state when 0 then 'running' when 1 then 'paused' else k.stop_reason end as state, k.stop_reason
-    from campaign k join notification n on n.id = k.notification_id
-    where (:campaign_id::bigint is null or n.id = :campaign_id)
-    order by n.id desc limit :most
+    from chosen x
+    cross join lateral (select * from campaign k where k.notification_id = x.id offset 0) k
+    cross join lateral (select * from notification n where n.id = x.id offset 0) n
+),
+h as materialized (   -- each chunk row once, without its targets
+    select x.id, x.campaign_id, x.lane_id, x.size, x.accepted, x.stopped, x.size - x.accepted - x.suppressed - x.failed as open,
+           -- by a pause: the reader's, or the campaign's
+           x.held_until > :now or x.state = 4 or (x.state = 1 and x.cursor < x.size and x.due_at > :now) as is_held
+    from c cross join lateral (select * from chunk x where x.campaign_id = c.id offset 0) x
 ),
 sums as (
-    select c.id, l.channel, l.provider, sum(h.size) as planned, sum(h.accepted) as accepted,
-           sum(h.size - h.accepted - h.suppressed - h.failed) filter (where x.is_held) as held,
-           sum(h.size - h.accepted - h.suppressed - h.failed) filter (where not x.is_held) as pending
-    from c join chunk h on h.campaign_id = c.id join lane l on l.id = h.lane_id
-    cross join lateral (
-        -- by a pause: the reader's, or the campaign's
-        select h.held_until > :now or h.state = 4 or (h.state = 1 and h.cursor < h.size and h.due_at > :now) as is_held
-    ) x
-    group by c.id, l.channel, l.provider
+    select h.campaign_id as id, l.channel, l.provider, sum(h.size) as planned, sum(h.accepted) as accepted,
+           sum(h.open) filter (where h.is_held) as held, sum(h.open) filter (where not h.is_held) as pending
+    from h join lane l on l.id = h.lane_id
+    group by h.campaign_id, l.channel, l.provider
 ),
 reasons as (
     select x.id, l.channel, l.provider, x.state, x.reason, sum(x.n) as n
     from (
         select c.id, h.lane_id, o.state, o.reason, count(*) as n
-        from c join outcome o on o.campaign_id = c.id and o.state in (2, 3) join chunk h on h.id = o.chunk_id
+        from c
+        cross join lateral (select * from outcome o where o.campaign_id = c.id and o.state in (2, 3) offset 0) o
+        join h on h.id = o.chunk_id
         group by c.id, h.lane_id, o.state, o.reason
         union all
         select c.id, h.lane_id, 2, c.stop_reason, sum(h.stopped)
-        from c join chunk h on h.campaign_id = c.id and h.stopped > 0
+        from c join h on h.campaign_id = c.id and h.stopped > 0
         group by c.id, h.lane_id, c.stop_reason
     ) x
     join lane l on l.id = x.lane_id
@@ -66,8 +74,12 @@ select l.channel, l.provider, x.target, h.held_until, h.due_at, h.settled_at, h.
        o.state, o.reason, o.attempts, o.retry_at, o.noted_at
 from person p
 join campaign c on c.notification_id = :notification
-join chunk h on h.campaign_id = c.notification_id and h.bucket in (-1, p.id / coalesce(c.width, 1000))
-join lane l on l.id = h.lane_id
+cross join lane l
+cross join lateral (   -- (offset 0: by the whole key, however few chunks a campaign has as a rule)
+    select * from chunk h
+    where h.campaign_id = c.notification_id and h.lane_id = l.id and h.bucket in (-1, p.id / coalesce(c.width, 1000))
+    offset 0
+) h
 join lateral (
     select p.id as target where l.channel = 'email'
     union all

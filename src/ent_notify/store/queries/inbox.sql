@@ -9,10 +9,14 @@ hits as (
     from keys k
     cross join lateral (
         select a.feed_seq, a.notification_id
-        from audience a join notification m on m.id = a.notification_id
+        from audience a
+        cross join lateral (   -- (offset 0: one by one in the index's order, and no further than the page)
+            select from notification m
+            where m.id = a.notification_id and m.superseded_by is null
+              and m.published_at >= k.since and m.published_at < k.until
+            offset 0
+        ) m
         where a.scope = k.scope and a.ref = k.ref and not a.excluded and a.feed_seq < :before
-          and m.superseded_by is null
-          and m.published_at >= k.since and m.published_at < k.until
           and not exists (
               select from audience x join keys y on y.scope = x.scope and y.ref = x.ref
               where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
@@ -29,7 +33,7 @@ select e.feed_seq as seq, n.id as notification, n.type, n.category, n.data, n.pu
        (select array_agg(c.given_name order by c.given_name) from person c where c.id = any (e.children)) as children,
        coalesce(r.watermark >= e.feed_seq or e.feed_seq = any (r.above), false) as is_read
 from entries e
-join notification n on n.id = e.notification_id
+cross join lateral (select * from notification n where n.id = e.notification_id offset 0) n
 left join reading r on r.person_id = :person_id
 order by e.feed_seq desc;
 
@@ -52,25 +56,29 @@ group by a.notification_id;
 with keys as materialized (
     select * from reader_keys(:person_id, :now)
 )
-select n.feed_seq as seq, n.id as notification, n.type, n.category, n.urgency, n.published_at
+select e.feed_seq as seq, n.id as notification, n.type, n.category, n.urgency, n.published_at
 from (
     select distinct hit.feed_seq, hit.notification_id
     from keys k
     cross join lateral (
         select a.feed_seq, a.notification_id
-        from audience a join notification m on m.id = a.notification_id
+        from audience a
+        cross join lateral (   -- (as in page)
+            select from notification m
+            where m.id = a.notification_id and m.published_at >= k.since and m.published_at < k.until
+            offset 0
+        ) m
         where a.scope = k.scope and a.ref = k.ref and not a.excluded and a.feed_seq > :after
-          and m.published_at >= k.since and m.published_at < k.until
           and not exists (
               select from audience x join keys y on y.scope = x.scope and y.ref = x.ref
               where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
           )
         order by a.feed_seq limit :most
     ) hit
+    order by hit.feed_seq limit :most
 ) e
-join notification n on n.id = e.notification_id
-order by n.feed_seq
-limit :most;
+cross join lateral (select * from notification n where n.id = e.notification_id offset 0) n
+order by e.feed_seq;
 
 -- name: feed_after
 -- The feed itself after a place: final order, no gaps.
