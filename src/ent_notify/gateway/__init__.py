@@ -6,7 +6,7 @@ knows whom it concerns; ``http``, ``router`` and ``sse`` are the protocols.
 
 from ent_notify.gateway.http import Request, Response, check_origin
 from ent_notify.gateway.router import Handler, Router
-from ent_notify.gateway.server import Gateway, GatewayStatistics, serve
+from ent_notify.gateway.server import Gateway, GatewayStatistics
 from ent_notify.gateway.streams import StreamStatistics
 
 __all__ = [
@@ -18,5 +18,4 @@ __all__ = [
     "Router",
     "StreamStatistics",
     "check_origin",
-    "serve",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
@@ -120,7 +121,8 @@ class Gateway:
                     await self._draining.wait()
                     deadline = trio.current_time() + settings.drain_seconds
                     trio.lowlevel.notify_closing(listener)
-                    self._accept_ready(listener, nursery)  # whoever is in the queue gets an answer, not a reset
+                    with suppress(OSError):  # whoever is in the queue gets an answer, not a reset
+                        self._accept_ready(listener, nursery)
                     listener.close()
                     for scope in self._idle:
                         scope.cancel()
@@ -266,22 +268,6 @@ class Gateway:
     def _publish(self, item: FeedItem) -> None:
         if self._streams.publish(item):
             self._metrics.delay.observe((self._clock.now() - item.published_at).total_seconds())
-
-
-async def serve(
-    port: FeedPort,
-    *,
-    settings: GatewaySettings,
-    clock: Clock,
-    registry: CollectorRegistry,
-    extra: Router | None = None,
-    task_status: trio.TaskStatus[tuple[Gateway, int]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Run one gateway; starts with the ``Gateway`` and the port it listens on."""
-    gateway = Gateway(port, settings=settings, clock=clock, registry=registry, extra=extra)
-    async with trio.open_nursery() as nursery:
-        listening = await nursery.start(lambda task_status: gateway.run(task_status=task_status))
-        task_status.started((gateway, listening))
 
 
 def listen(host: str, port: int) -> socket.socket:
