@@ -550,14 +550,107 @@ begin
     return query select * from pieces_of(array[campaign], zones, holds, default_hold, at);
 end $$;
 
-CREATE FUNCTION ent_notify.plan_pieces(campaigns bigint[], zones text[], holds timestamp with time zone[], default_hold timestamp with time zone, at timestamp with time zone) RETURNS SETOF ent_notify.piece
+CREATE FUNCTION ent_notify.pieces_of_small(campaigns bigint[], zones text[], holds timestamp with time zone[], default_hold timestamp with time zone, at timestamp with time zone) RETURNS SETOF ent_notify.piece
     LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET work_mem TO '64MB'
+    AS $$
+declare
+    members_of int[];
+    guardians_of int[];
+    wards int[];
+    campaign_ids bigint[];
+    people int[];
+begin
+    select array_agg(distinct a.ref) filter (where a.scope = 1), array_agg(distinct a.ref) filter (where a.scope = 2),
+           array_agg(distinct a.ref) filter (where a.scope = 4)
+    into members_of, guardians_of, wards
+    from audience a where a.notification_id = any (campaigns) and not a.excluded;
+
+    select array_agg(x.id), array_agg(x.person_id) into campaign_ids, people
+    from (
+        select distinct t.id, r.person_id
+        from (
+            select a.notification_id as id, a.clause, a.scope, a.ref from audience a
+            where a.notification_id = any (campaigns) and not a.excluded
+        ) t
+        join (
+            select 1 as scope, m.group_id as ref, m.person_id from membership m
+            where m.group_id = any (members_of) and m.valid_from <= at and m.valid_until > at
+            union all
+            select 2, m.group_id, g.guardian_id from membership m
+            join guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
+            where m.group_id = any (guardians_of) and m.valid_from <= at and m.valid_until > at
+            union all
+            select 3, a.ref, a.ref from audience a
+            where a.notification_id = any (campaigns) and not a.excluded and a.scope = 3 group by a.ref
+            union all
+            select 4, g.pupil_id, g.guardian_id from guardian_link g
+            where g.pupil_id = any (wards) and g.legal_level in (1, 2) and not g.restricted
+        ) r on r.scope = t.scope and r.ref = t.ref
+        where not exists (
+            select from audience x
+            where x.notification_id = t.id and x.clause = t.clause and x.excluded
+              and exists (select from people_under(x.scope, x.ref, at) u where u.person_id = r.person_id)
+        )
+    ) x;
+
+    return query
+    with due as (
+        select n.id, n.category, n.urgency = 0 as at_once, t.channels
+        from notification n join event_type t on t.name = n.type
+        where n.id = any (campaigns)
+    ),
+    addressed as materialized (
+        select d.id as campaign_id, d.category, d.channels, p.id as person_id, p.mail_lane,
+               p.email is not null and p.email_dropped_at is null as mailable,
+               case when d.at_once then '-infinity' else coalesce(z.held_until, default_hold) end as held_until
+        from unnest(campaign_ids, people) a (campaign_id, person_id)
+        join due d on d.id = a.campaign_id
+        join person p on p.id = a.person_id and p.hidden_at is null
+        left join unnest(zones, holds) z (timezone, held_until) on z.timezone = p.timezone
+    )
+    select w.campaign_id, l.id, -1, '-infinity'::timestamptz, w.size, null::int[]
+    from (
+        select e.campaign_id, count(*)::int as size from addressed e where 'web' = any (e.channels) group by e.campaign_id
+    ) w
+    join lane l on l.name = 'web'
+    union all
+    select m.campaign_id, coalesce(m.mail_lane, l.id), -1, m.held_until, cardinality(m.targets), m.targets
+    from (
+        select e.campaign_id, e.mail_lane, e.held_until, array_agg(e.person_id) as targets
+        from addressed e
+        left join preference f
+            on f.person_id = e.person_id and f.category = e.category and f.channel = 'email' and not f.enabled
+        where e.mailable and f.person_id is null and 'email' = any (e.channels)
+        group by e.campaign_id, e.mail_lane, e.held_until
+    ) m
+    join lane l on l.name = 'email'
+    union all
+    select m.campaign_id, m.lane_id, -1, m.held_until, cardinality(m.targets), m.targets
+    from (
+        select e.campaign_id, l.id as lane_id, e.held_until, array_agg(v.id) as targets
+        from addressed e
+        join device v on v.person_id = e.person_id and v.dropped_at is null
+        join lane l on l.channel = 'push' and l.provider = v.provider and l.app = v.app
+        left join preference f
+            on f.person_id = e.person_id and f.category = e.category and f.channel = 'push' and not f.enabled
+        where f.person_id is null and 'push' = any (e.channels)
+        group by e.campaign_id, l.id, e.held_until
+    ) m;
+end $$;
+
+CREATE FUNCTION ent_notify.plan_pieces(campaigns bigint[], zones text[], holds timestamp with time zone[], default_hold timestamp with time zone, at timestamp with time zone) RETURNS SETOF ent_notify.piece
+    LANGUAGE plpgsql STABLE ROWS 100000
     SET search_path TO 'ent_notify', 'pg_temp'
     AS $$
 declare
     reach bigint;
 begin
-    if cardinality(campaigns) <> 1 or (select width is null from campaign where notification_id = campaigns[1]) then
+    if not exists (select from campaign where notification_id = any (campaigns) and width is not null) then
+        return query select * from pieces_of_small(campaigns, zones, holds, default_hold, at);
+    elsif cardinality(campaigns) <> 1 then
         return query select * from pieces_of(campaigns, zones, holds, default_hold, at);
     elsif (select count(*) = 1 and bool_and(a.scope = 0 and a.ref = 0) from audience a where a.notification_id = campaigns[1])
           and (select count(distinct h) <= 1 and coalesce(min(h), default_hold) = default_hold from unnest(holds) h) then
