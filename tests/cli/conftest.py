@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from ent_notify.cli import run
 from ent_notify.engine import open_engine
 from ent_notify.settings import settings_from
 from ent_notify.store import open_database
+
+from .services import Service
 
 TOWN = (Path(__file__).parents[1] / "engine/town.sql").read_text(encoding="utf-8")
 
@@ -80,3 +82,21 @@ def town(store: str) -> str:
 
     trio.run(fill)
     return store
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Service]]:
+    """Starts services with these words; ended with the test if they still run."""
+    started: list[Service] = []
+
+    def go(*arguments: str) -> Service:
+        started.append(Service(*arguments))
+        return started[-1]
+
+    yield go
+    for service in started:
+        service.process.kill()
+        service.process.wait(timeout=60)
+        for stream in (service.process.stdout, service.process.stderr):
+            assert stream is not None
+            stream.close()

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -20,69 +14,13 @@ import trio
 from ent_notify.engine import open_engine
 from ent_notify.settings import settings_from
 
-PROGRAM = Path(sys.executable).with_name("ent-notify")
+from .services import PROGRAM, Service, get, wait_metric
+
 HOMEWORK = {
     "type": "HomeworkAssigned",
     "key": "hw-1",
     "data": {"group": "0540001A/class/6A", "subject": "Mathématiques", "title": "Zéphyrine", "due": "2030-09-18"},
 }
-
-
-class Service:
-    """A running service, and the log lines that it writes."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
-        )
-        self.lines: list[dict[str, Any]] = []
-        self._queue: queue.Queue[str | None] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._queue.put(line)
-        self._queue.put(None)
-
-    def wait_event(self, event: str) -> dict[str, Any]:
-        """The first line with that event, among those to come."""
-        while (line := self._queue.get(timeout=60)) is not None:
-            self.lines.append(json.loads(line))
-            if self.lines[-1]["event"] == event:
-                return self.lines[-1]
-        pytest.fail(f"the service ended without {event}: {self.lines}")
-
-    def wait_end(self) -> int:
-        code = self.process.wait(timeout=60)
-        self._reader.join(timeout=60)
-        while (line := self._queue.get_nowait()) is not None:
-            self.lines.append(json.loads(line))
-        return code
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Service]]:
-    started: list[Service] = []
-
-    def go(*arguments: str) -> Service:
-        started.append(Service(*arguments))
-        return started[-1]
-
-    yield go
-    for service in started:
-        service.process.kill()
-        service.process.wait(timeout=60)
-        for stream in (service.process.stdout, service.process.stderr):
-            assert stream is not None
-            stream.close()
-
-
-def get(port: int, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
-        body: bytes = answer.read()
-        return body
 
 
 async def publish_and_wait(dsn: str) -> None:
@@ -101,7 +39,7 @@ def test_a_worker_works_serves_metrics_and_drains_on_sigterm(
     port = worker.wait_event("metrics_served")["port"]
     assert worker.wait_event("worker_started")["worker"] == "w1"
     trio.run(publish_and_wait, town)
-    assert b"ent_notify_relayed_total 1.0" in get(port, "/metrics")
+    wait_metric(port, "ent_notify_relayed_total 1.0")
     worker.process.send_signal(signal.SIGTERM)
     assert worker.wait_end() == 0
     events = [line["event"] for line in worker.lines]
