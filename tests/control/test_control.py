@@ -16,6 +16,7 @@ from ent_notify.flows.outbox import collapse_id
 from ent_notify.model.audience import School
 from ent_notify.model.delivery import MailContent, Outgoing, Verdict, VerdictKind, WakeUp
 from ent_notify.model.events import AbsenceRecorded, Announcement, HomeworkAssigned
+from ent_notify.model.fanout import OutcomeRow, Settlement
 from ent_notify.settings import WorkerSettings
 from ent_notify.store.sql import Query
 
@@ -403,3 +404,39 @@ async def test_what_makes_no_sense_is_refused(town: Town) -> None:
     with pytest.raises(NotAllowed, match="500"):
         await town.engine.campaigns.cancel(campaign, by="x", reason="y" * 501)
     assert (await town.engine.ledgers()) == []
+
+
+@pytest.mark.parametrize("hour", [0, 11], ids=["by day", "by night"])
+async def test_a_window_told_late_is_counted_and_taken_back_too(town: Town, hour: int) -> None:
+    """The lease ends while a worker sends, the campaign is recalled meanwhile, and its replacement has left."""
+    campaign = await published(town)
+    worker = town.engine.worker()
+    await worker.tick()
+    (lane,) = [lane for lane in await town.engine.lanes() if lane.name == "push:apns:fr.ent"]
+    now = town.clock.now()
+    claimed = await worker.store.claim(lane.id, "slow", now, timedelta(seconds=60), timedelta(seconds=5))
+    assert isinstance(claimed, tuple)
+    claim = claimed[0]
+    await worker.run_until_idle()
+    town.clock.advance(timedelta(hours=hour, minutes=2))
+    control = await town.engine.campaigns.recall(campaign, **WHO)
+    await worker.run_until_idle()
+    assert control.replacement is not None
+    assert (await town.engine.ledger(campaign)).suppressed == {"recalled": 2}
+    # 11 and 12 were mailed, and hear of it on all their phones; 1 was not
+    assert (await town.engine.ledger(control.replacement)).planned == 3
+
+    rows = (OutcomeRow(3, 11, 3, "apns.PayloadTooLarge", 1, None),)
+    late = Settlement(2, accepted=1, outcomes=rows, release=True)
+    assert await worker.store.settle(claim, late, town.clock.now(), timedelta(seconds=60))
+    ledger = await town.engine.ledger(campaign)
+    assert (ledger.suppressed, ledger.failed) == ({}, {"apns.PayloadTooLarge": 1})
+    assert (ledger.accepted, ledger.pending, ledger.adds_up) == (14, 0, True)
+    assert not await worker.store.settle(claim, Settlement(2), town.clock.now(), timedelta(seconds=60))
+
+    for _ in range(6):
+        await worker.run_until_idle()
+        town.clock.advance(timedelta(hours=2))
+    assert sorted(item.address for item in town.apns.sent) == ["tok-1", "tok-11b"]
+    replaced = await town.engine.ledger(control.replacement)
+    assert (replaced.planned, replaced.accepted, replaced.adds_up) == (4, 4, True)

@@ -426,7 +426,7 @@ language sql stable as $$
 $$;
 
 -- Which of some people a campaign is for at this moment (the second look, just before sending), and because of which
--- children. For a campaign to everyone the look at memberships is left out: being there is enough.
+-- children: who held a key of its audience when it was published, and holds it still. For a campaign to everyone the look at memberships is left out: being there is enough.
 create function still_addressed(campaign bigint, people int[], at timestamptz) returns table (person_id int, children int[])
 language sql stable as $$
     with everyone as (
@@ -443,7 +443,7 @@ language sql stable as $$
         select p.id as person_id, k.scope, k.ref, k.child
         from unnest(array(select unnest(people) except select id from covered)) p (id)
         cross join lateral ent_notify.reader_keys(p.id, at) k
-        where k.until > at
+        where k.until > at and k.since <= (select n.published_at from ent_notify.notification n where n.id = campaign)
     )
     select id, null::int[] from covered
     union all
@@ -515,6 +515,7 @@ end $$;
 -- Takes sends from a lane's GCRA bucket: up to `wanted`, and no more than fit into `slot`. The answer is a slot
 -- [starts_at, starts_at + slot_sends / per_second): whoever holds it sends within it, or reserves again. starts_at is
 -- null when the lane is paused or its slot is further away than `horizon`; `wait_until` then says when to ask again.
+-- Of a lane with a limit, `wanted` 0 takes nothing: it asks whether there would be a slot.
 create function reserve(lane_wanted smallint, wanted int, at timestamptz, horizon interval, slot interval,
                         out starts_at timestamptz, out slot_sends int, out per_second double precision,
                         out wait_until timestamptz)
@@ -541,8 +542,9 @@ begin
         wait_until := l.tat - horizon;
     else
         starts_at := greatest(l.tat, at);
-        slot_sends := greatest(1, least(wanted, floor(per_second * extract(epoch from slot))::int));
-        update lane set tat = starts_at + make_interval(secs => slot_sends / per_second) where id = lane_wanted;
+        slot_sends := case when wanted > 0 then greatest(1, least(wanted, floor(per_second * extract(epoch from slot))::int))
+                           else 0 end;
+        update lane set tat = starts_at + make_interval(secs => slot_sends / per_second) where id = lane_wanted and slot_sends > 0;
     end if;
 end $$;
 
@@ -570,7 +572,8 @@ language sql volatile as $$
     from waited w join shared s on s.lane_id = w.lane_id and s.urgency = w.urgency and s.party = w.party
 $$;
 
--- Leases the next chunk of a lane: urgent first, then fair turns. No chunk: `id` is null and `wait_until` may say when
+-- Leases the next chunk of a lane: urgent first, then fair turns. Where there is a limit no sends come with it: they are
+-- reserved once it is known how many there are, when they are about to leave. No chunk: `id` is null and `wait_until` may say when
 -- to ask again. The fence grows with every claim; only its holder can settle.
 create function claim_chunk(lane_wanted smallint, worker text, at timestamptz, lease interval, horizon interval,
                             slot interval, out id bigint, out campaign_id bigint, out fence int, out size int, out start_cursor int, out urgency smallint,
@@ -579,11 +582,11 @@ create function claim_chunk(lane_wanted smallint, worker text, at timestamptz, l
 language plpgsql volatile set search_path = ent_notify, pg_temp as $$
 declare
     c chunk;
-    sends int;
+    l lane;
     taken record;
 begin
-    if exists (select from lane where lane.id = lane_wanted and failures > 0)
-       and exists (select from chunk where lane_id = lane_wanted and state = 2 and due_at > at) then
+    select * into l from lane where lane.id = lane_wanted;
+    if l.failures > 0 and exists (select from chunk where lane_id = lane_wanted and state = 2 and due_at > at) then
         wait_until := at + interval '1 second';   -- half open: somebody else's chunk is the probe
         return;
     end if;
@@ -593,11 +596,7 @@ begin
         return;
     end if;
     is_retry := c.cursor >= c.size;
-    sends := c.size - c.cursor;
-    if is_retry then
-        select count(*) into sends from outcome o where o.chunk_id = c.id and o.state = 1 and o.retry_at <= at;
-    end if;
-    select * into taken from reserve(lane_wanted, sends, at, horizon, slot);
+    select * into taken from reserve(lane_wanted, case when l.per_second is null then c.size else 0 end, at, horizon, slot);
     wait_until := taken.wait_until;
     if taken.starts_at is null then
         return;
@@ -624,8 +623,11 @@ declare
     known int[];
     control campaign;
     window_under_way boolean;   -- a heartbeat: only the lease is renewed
+    late boolean := false;      -- the campaign was stopped and the lease ended, but nobody has claimed the chunk since
 begin
-    select * into c from chunk where id = chunk_settled and fence = fence_held and state = 2 for update;
+    select * into c from chunk where id = chunk_settled and fence = fence_held and (
+        state = 2 or (state = 3 and stopped > 0 and new_cursor > cursor)
+    ) for update;
     if not found then
         -- (said before: the chunk is as it was given back, and nobody has claimed it since)
         return release and exists (
@@ -637,6 +639,10 @@ begin
         accepted_now := 0;
         targets := '{}';
         states := '{}';
+    end if;
+    if c.state = 3 then
+        late := true;
+        c.suppressed := c.suppressed - c.stopped;   -- close_chunks counts the rest again
     end if;
     window_under_way := not release and new_cursor = c.cursor and cardinality(targets) = 0 and cardinality(retried_ok) = 0;
     -- What a receipt has settled meanwhile is counted already, and stays as it is.
@@ -691,6 +697,9 @@ begin
             update chunk set state = 4, leased_by = null where id = c.id and state <> 3;
         elsif control.state = 2 then
             perform close_chunks(array[c.id], control.stop_reason, at);
+            if late then
+                perform withdraw_again(c.campaign_id);
+            end if;
         end if;
     end if;
     return true;

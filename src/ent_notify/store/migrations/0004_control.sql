@@ -252,6 +252,14 @@ begin
     return answer;
 end $$;
 
+-- A window of a stopped campaign was counted late: if the event was recalled, who was reached is looked at once more.
+create function withdraw_again(stopped_campaign bigint) returns void
+language sql volatile set search_path = ent_notify, pg_temp as $$
+    update campaign k set planned_at = null
+    from notification n join notification w on w.root = coalesce(n.root, n.id) and w.withdraws is not null
+    where n.id = stopped_campaign and k.notification_id = w.id and k.state < 2 and k.planned_at is not null
+$$;
+
 -- The devices on which an event may be seen: a push of any of its versions was accepted (or its answer never came), or
 -- its person was mailed.
 create function reached_devices(first bigint) returns table (device_id int)

@@ -75,8 +75,10 @@ select count(*)::int from planned;
 
 -- name: plan_withdrawal$
 -- Plan a campaign that takes another back: a chunk per lane, bucket and end of pause for the devices that were reached.
+-- Planned again (a worker told of its last window late), it has chunks of their own for the devices that are new.
 with due as materialized (
-    select c.notification_id as id, n.urgency, n.root, coalesce(c.width, 1000) as width, c.state = 1 as is_paused
+    select c.notification_id as id, n.urgency, n.root, coalesce(c.width, 1000) as width, c.state = 1 as is_paused,
+           (select count(*) from chunk h where h.campaign_id = c.notification_id) as chunks
     from campaign c join notification n on n.id = c.notification_id
     where c.notification_id = :campaign and c.planned_at is null and c.state < 2
     for update of c skip locked
@@ -87,13 +89,19 @@ pause as (
 piece as materialized (
     select l.id as lane_id, v.person_id / d.width as bucket, x.held_until, array_agg(v.id order by v.id) as targets
     from due d
-    cross join lateral (select distinct device_id from reached_devices(d.root)) r
+    cross join lateral (
+        select device_id from reached_devices(d.root)
+        except
+        select unnest(h.targets) from chunk h where h.campaign_id = d.id
+    ) r
     join device v on v.id = r.device_id
     join person p on p.id = v.person_id and p.hidden_at is null
     join lane l on l.channel = 'push' and l.provider = v.provider and l.app = v.app
     left join pause z on z.timezone = p.timezone
     cross join lateral (
-        select case when d.urgency = 0 then '-infinity' else coalesce(z.held_until, :default_hold::timestamptz) end as held_until
+        select greatest(case when d.urgency = 0 then '-infinity' else coalesce(z.held_until, :default_hold::timestamptz) end,
+                        case when d.chunks > 0 then :now::timestamptz else '-infinity' end)
+               + d.chunks * interval '1 microsecond' as held_until
     ) x
     group by l.id, v.person_id / d.width, x.held_until
 ),
@@ -149,11 +157,11 @@ order by l.name;
 update lane set per_second = :per_second where name = :name and per_second is distinct from :per_second;
 
 -- name: open_lane!
--- Make sure that a push lane exists, and set its rate.
+-- Make sure that a push lane exists, and set its rate if that is asked; else a lane that exists keeps its own.
 insert into lane (name, channel, provider, app, per_second)
 values ('push:' || :provider::text || ':' || :app::text, 'push', :provider, :app, :per_second)
 on conflict (name) do update set per_second = excluded.per_second
-where lane.per_second is distinct from excluded.per_second;
+where :sets_rate::boolean and lane.per_second is distinct from excluded.per_second;
 
 -- name: note_lane!
 -- A good or a bad window of a lane, for its breaker.
@@ -196,7 +204,7 @@ on conflict (only_row) do update set per_hour = excluded.per_hour, burst = exclu
 delete from sender_limit;
 
 -- name: claim^
--- Lease the next chunk of a lane together with its rate slot.
+-- Lease the next chunk of a lane, if its rate allows sends soon.
 select * from claim_chunk(:lane_id::smallint, :worker, :now, :lease, :horizon, :slot);
 
 -- name: reserve^
