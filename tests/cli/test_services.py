@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import trio
 from ent_notify.engine import open_engine
 from ent_notify.settings import settings_from
 
+from .conftest import Command
 from .services import PROGRAM, Service, get, wait_metric
 
 HOMEWORK = {
@@ -109,6 +111,57 @@ trio.run(lambda: run_service(serve, lambda: None, drain_seconds=0.01))
         assert process.stdout.readline() == "up\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("service", "setting", "words"),
+    [("gateway", "GATEWAY__PORT", "another gateway.host"), ("worker", "METRICS__PORT", "another metrics.host")],
+)
+def test_a_port_that_is_taken_is_told(
+    service: str, setting: str, words: str, town: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        monkeypatch.setenv(f"ENT_NOTIFY_{setting}", str(port))
+        ended = command(service)
+    assert ended.code == 2
+    assert ended.err.startswith(f"ent-notify: cannot listen on 127.0.0.1:{port} (Address already in use)")
+    assert words in ended.err
+
+
+def test_sigterm_stops_a_command_as_ctrl_c_does() -> None:
+    """What holds a database, servers and a folder lets go of them."""
+    program = """
+import sys
+from contextlib import contextmanager
+import click, trio
+from ent_notify.cli.main import cli, main
+@contextmanager
+def held():
+    try:
+        yield
+    finally:
+        print("let go", flush=True)
+@cli.command()
+def hold():
+    with held():
+        print("held", flush=True)
+        trio.run(trio.sleep_forever)
+sys.argv[1:] = ["hold"]
+main()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err.strip()) == (130, "let go\n", "ent-notify: stopped")
     finally:
         process.kill()
         process.communicate()

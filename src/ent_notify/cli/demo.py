@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ent_notify.cli.door import Door, pass_door
+from ent_notify.cli.door import Door, check_writable, pass_door
 
 
 @click.command(short_help="Show the whole road on made-up people.")
@@ -16,7 +16,14 @@ from ent_notify.cli.door import Door, pass_door
     "--port", type=click.IntRange(0, 65535), default=8700, show_default=True, help="Port of the pages; 0: a free one."
 )
 @click.option("--once", is_flag=True, help="Run unattended, check that every ledger adds up, and end.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the outcome there.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    callback=check_writable,
+    metavar="FILE",
+    help="Write the outcome there.",
+)
 @pass_door
 def demo(door: Door, people: int, seed: int, port: int, once: bool, json_file: Path | None) -> int:
     """Show the whole road on made-up people: import, a school day, deliveries, and a page to open.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ent_notify.cli.door import Door, json_flag, pass_door, show_json, show_table, write_json
+from ent_notify.cli.door import Door, check_writable, json_flag, pass_door, show_json, show_table, write_json
 from ent_notify.cli.progress import ImportBar
 from ent_notify.errors import SettingsError
 
@@ -51,7 +51,12 @@ def generate(door: Door, folder: Path, people: int, seed: int, as_json: bool) ->
     "--allow-removals", is_flag=True, help="Go on even if it removes more people than directory.removal_share."
 )
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the report there; - prints it."
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    callback=check_writable,
+    metavar="FILE",
+    help="Write the report there; - prints it.",
 )
 @pass_door
 def import_aaf(door: Door, path: Path, allow_removals: bool, json_file: Path | None) -> None:

@@ -6,9 +6,11 @@ Commands import the engine and its shells when they run, not when the program st
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +21,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
+from ent_notify.errors import SettingsError
 from ent_notify.observe import configure_logging, get_logger
 
 if TYPE_CHECKING:
@@ -75,6 +78,15 @@ def write_json(value: Any, file: Path) -> None:
         file.write_text(to_json(value) + "\n", encoding="utf-8")
 
 
+def check_writable(_context: click.Context, _parameter: click.Parameter, file: Path | None) -> Path | None:
+    """Refuse a FILE that could not be written at the end of a long run, before it begins. ``-`` and None pass."""
+    if file is not None and str(file) != "-":
+        place = file if file.exists() else file.parent
+        if file.is_dir() or not place.exists() or not os.access(place, os.W_OK):
+            raise click.BadParameter(f"{str(file)!r} cannot be written; give a file in a folder that is yours to write")
+    return file
+
+
 def to_json(value: Any) -> str:
     """``value`` as indented JSON."""
     return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
@@ -106,6 +118,16 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 def console(*, stderr: bool = False) -> Console:
     """A console on this process's present output, with no markup read into what is printed."""
     return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+@contextmanager
+def listening(host: str, port: int, remedy: str) -> Iterator[None]:
+    """What cannot listen on ``host``:``port`` is a wrong setting, said with what to do."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror  # a name's look-up has its own
+        raise SettingsError(f"cannot listen on {host}:{port} ({why}); {remedy}") from None
 
 
 async def run_service(serve: Callable[[], Awaitable[None]], drain: Callable[[], None], *, drain_seconds: float) -> None:

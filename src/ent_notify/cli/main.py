@@ -14,6 +14,7 @@ exit code meaning
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -78,7 +79,8 @@ for command in (
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. SIGTERM stops it as Ctrl-C does: what it started is ended, what it made is removed."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     sys.exit(run(sys.argv[1:]))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import trio
 
-from ent_notify.cli.door import Door, pass_door, run_service
+from ent_notify.cli.door import Door, listening, pass_door, run_service
 from ent_notify.errors import StoreError
 from ent_notify.observe import Metrics, get_logger, serve_metrics
 
@@ -55,7 +55,9 @@ def worker(door: Door, name: str) -> None:
 
     with ExitStack() as stack:
         if settings.metrics.port is not None:
-            port = stack.enter_context(serve_metrics(metrics, settings.metrics.host, settings.metrics.port))
+            host, wanted = settings.metrics.host, settings.metrics.port
+            with listening(host, wanted, "give another metrics.host or metrics.port"):
+                port = stack.enter_context(serve_metrics(metrics, host, wanted))
             _log.info("metrics_served", port=port)
         door.run(serve)
 
@@ -99,7 +101,8 @@ def gateway(door: Door, port: int | None) -> None:
 
             async def run() -> None:
                 async with trio.open_nursery() as nursery:
-                    taken = await nursery.start(service.run)
+                    with listening(chosen.host, chosen.port, "give another gateway.host, or another port with --port"):
+                        taken = await nursery.start(service.run)
                     _log.info("gateway_started", address=f"{chosen.host}:{taken}", port=taken)
 
             await run_service(run, service.drain, drain_seconds=chosen.drain_seconds)

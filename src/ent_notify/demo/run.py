@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ent_notify.demo.school_day import Cast, evening, school_day
-from ent_notify.demo.serve import serve_pages
+from ent_notify.demo.serve import check_port, serve_pages
 from ent_notify.demo.sinks import Sinks, open_sinks
 from ent_notify.demo.tally import Outcome, as_table, count_web, disagreements
 from ent_notify.engine import Engine, open_engine
@@ -49,7 +49,12 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run the demo; the exit code: 0, or 1 when something does not agree (said on the console)."""
+    """Run the demo; the exit code: 0, or 1 when something does not agree (said on the console).
+
+    Raises SettingsError for a port that is taken, before anything is made.
+    """
+    if not options.once:
+        check_port(options.port)
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)

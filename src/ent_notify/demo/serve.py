@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import trio
@@ -11,9 +12,23 @@ from ent_notify.demo.site import Site
 from ent_notify.engine import Engine
 from ent_notify.errors import SettingsError
 from ent_notify.gateway import Gateway, Router
+from ent_notify.gateway.server import listen
 from ent_notify.observe import Metrics
 from ent_notify.policy.pause import PauseHours
 from ent_notify.settings import GatewaySettings
+
+
+def check_port(port: int) -> None:
+    """Raises SettingsError if ``port`` cannot be listened on now."""
+    try:
+        listen(GatewaySettings().host, port).close()
+    except OSError as error:
+        raise _taken(port, error) from None
+
+
+def _taken(port: int, error: OSError) -> SettingsError:
+    why = os.strerror(error.errno) if error.errno else error.strerror
+    return SettingsError(f"port {port} of this machine cannot be had ({why}); give another one with --port")
 
 
 async def serve_pages(engine: Engine, metrics: Metrics, port: int, console: Console) -> None:
@@ -33,9 +48,7 @@ async def serve_pages(engine: Engine, metrics: Metrics, port: int, console: Cons
             try:
                 taken = await nursery.start(gateway.run)
             except OSError as error:
-                raise SettingsError(
-                    f"port {port} of this machine is taken ({error.strerror}); give another one with --port"
-                ) from None
+                raise _taken(port, error) from None
             console.print(f"\n  inbox of anybody:   http://127.0.0.1:{taken}/", highlight=False)
             console.print(f"  operator's page:    http://127.0.0.1:{taken}/operator", highlight=False)
             console.print("\n  Ctrl-C ends the demo and removes all of it.", highlight=False)
