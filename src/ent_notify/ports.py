@@ -160,11 +160,12 @@ class FanoutStore(Protocol):
     async def claim(
         self, lane: int, worker: str, now: datetime, lease: timedelta, horizon: timedelta
     ) -> tuple[Claim, Slot] | NothingToClaim:
-        """Lease the next chunk of a lane with a rate slot."""
+        """Lease the next chunk of a lane. Its slot permits the whole chunk when the lane has no limit, and nothing yet
+        when it has one: sends are reserved when they are about to leave."""
         ...
 
     async def reserve(self, lane: int, sends: int, now: datetime, horizon: timedelta) -> Slot | NothingToClaim:
-        """Take a new rate slot for sends whose slot has passed or was too small."""
+        """Take a rate slot for sends that are about to leave."""
         ...
 
     async def content(self, campaign: int) -> CampaignContent:

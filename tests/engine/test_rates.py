@@ -10,7 +10,7 @@ from ent_notify.errors import ChannelDown, SenderLimited
 from ent_notify.model.audience import Everyone, Person
 from ent_notify.model.delivery import ACCEPTED, Outgoing, Verdict, VerdictKind
 from ent_notify.model.events import AbsenceRecorded, Announcement, HomeworkAssigned
-from ent_notify.model.fanout import Lane
+from ent_notify.model.fanout import Lane, NothingToClaim, Settlement
 from ent_notify.policy.rate import Slot, quarter_ramp, reserve
 from ent_notify.store.fanout import PostgresFanout
 
@@ -175,3 +175,36 @@ async def test_drops_that_nobody_should_believe_are_taken_back(town: Town) -> No
     ledger = await town.engine.ledger(published.notification)
     assert ledger.pending == 0
     assert ledger.adds_up
+
+
+async def test_a_lane_keeps_its_rate_unless_another_is_given(town: Town) -> None:
+    name = "push:apns:fr.ent"
+    assert (await lane(town, name)).per_second is None
+    await town.engine.use_push("apns", "fr.ent", town.apns, 600)
+    await town.engine.use_push("apns", "fr.ent", town.apns)
+    assert (await lane(town, name)).per_second == 600
+    await town.engine.use_push("apns", "fr.ent", town.apns, None)
+    assert (await lane(town, name)).per_second is None
+
+
+async def test_a_claim_takes_no_sends_of_a_limited_lane(town: Town) -> None:
+    fanout = PostgresFanout(town.engine.db)
+    await fanout.set_rate("email", 50.0)
+    await town.engine.publish(everyone("a"))
+    await town.engine.worker().tick()
+    email = await lane(town, "email")
+    lease, horizon = timedelta(seconds=60), timedelta(seconds=0.5)
+    answer = await fanout.claim(email.id, "w", TUESDAY, lease, horizon)
+    assert not isinstance(answer, NothingToClaim)
+    claim, slot = answer
+    assert slot.sends == 0
+    assert slot.per_second == pytest.approx(50 * 0.99)
+    assert (await lane(town, "email")).tat == email.tat
+    # nor is a chunk taken while everything up to the horizon is somebody's
+    assert await fanout.settle(claim, Settlement(0, release=True), TUESDAY, lease)
+    for _ in range(3):
+        await fanout.reserve(email.id, 100, TUESDAY, horizon)
+    blocked = await fanout.claim(email.id, "w", TUESDAY, lease, horizon)
+    assert isinstance(blocked, NothingToClaim)
+    assert blocked.wait_until is not None
+    assert blocked.wait_until > TUESDAY

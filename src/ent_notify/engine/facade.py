@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
@@ -304,10 +304,16 @@ class Engine:
         project = Project(self.settings.project.name, self.settings.project.url, self.settings.project.timezone)
         self._outboxes["email"] = MailOutbox(channel, self.words, project, self._unsubscribe, self._ids, self._observer)
 
-    async def use_push(self, provider: str, app: str, channel: PushChannel, per_second: float | None = None) -> None:
-        """Send the lane ``push:PROVIDER:APP`` through ``channel``, at ``per_second`` for all workers together."""
+    async def use_push(
+        self, provider: str, app: str, channel: PushChannel, per_second: float | Literal["as it is"] | None = "as it is"
+    ) -> None:
+        """Send the lane ``push:PROVIDER:APP`` through ``channel``, at ``per_second`` for all workers together.
+
+        None: no limit, for any worker. Left out, the lane keeps the rate that it has; a new lane has none.
+        """
         self._outboxes[f"push:{provider}:{app}"] = PushOutbox(channel, self.words, self._observer)
-        await self._fanout.open_lane(provider, app, per_second)
+        rate = None if isinstance(per_second, str) else per_second
+        await self._fanout.open_lane(provider, app, rate, sets_rate=not isinstance(per_second, str))
 
     async def set_rate(self, lane: str, per_second: float | None) -> None:
         """Set a lane's rate in sends a second, for all workers together; None: no limit."""

@@ -40,11 +40,14 @@ class DeliveryBounds:
 
     ``daily_cap``: notifications of one person between two midnights of ``zone`` after which no more are pushed: they
     wait in the inbox for the digest. Urgent ones are never withheld.
+
+    ``horizon``: how far ahead sends of a limited lane are reserved: enough for the next sender to be ready when its
+    slot begins, and no more, since what a killed worker has reserved is lost to all.
     """
 
     window: int = 200
     lease: timedelta = timedelta(seconds=60)
-    horizon: timedelta = timedelta(seconds=5)
+    horizon: timedelta = timedelta(seconds=0.5)
     daily_cap: int = 1_000
     zone: str = "Europe/Paris"
 

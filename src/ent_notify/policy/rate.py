@@ -25,7 +25,7 @@ GROUP_SECONDS = 0.004
 LATENESS_SECONDS = 0.005
 """How late a send may leave without losing its place."""
 
-SLOT_SECONDS = 2.0
+SLOT_SECONDS = 0.25
 """The longest slot reserved at once: what a killed worker can waste of the limit."""
 
 

@@ -104,9 +104,11 @@ class PostgresFanout:
         """Set a lane's rate in sends a second; None: no limit."""
         await self._db.execute("fanout.set_rate", name=name, per_second=per_second)
 
-    async def open_lane(self, provider: str, app: str, per_second: float | None) -> None:
-        """Make sure that a push lane exists, and set its rate."""
-        await self._db.execute("fanout.open_lane", provider=provider, app=app, per_second=per_second)
+    async def open_lane(self, provider: str, app: str, per_second: float | None, *, sets_rate: bool = True) -> None:
+        """Make sure that a push lane exists, and set its rate; without ``sets_rate`` one that exists keeps its own."""
+        await self._db.execute(
+            "fanout.open_lane", provider=provider, app=app, per_second=per_second, sets_rate=sets_rate
+        )
 
     async def open_mail_groups(self, groups: Mapping[str, tuple[Sequence[str], float | None]]) -> None:
         """Say which mail domains are limited together: group name to (domains, sends a second)."""
