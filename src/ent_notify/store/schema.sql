@@ -160,11 +160,11 @@ CREATE FUNCTION ent_notify.claim_chunk(lane_wanted smallint, worker text, at tim
     AS $$
 declare
     c chunk;
-    sends int;
+    l lane;
     taken record;
 begin
-    if exists (select from lane where lane.id = lane_wanted and failures > 0)
-       and exists (select from chunk where lane_id = lane_wanted and state = 2 and due_at > at) then
+    select * into l from lane where lane.id = lane_wanted;
+    if l.failures > 0 and exists (select from chunk where lane_id = lane_wanted and state = 2 and due_at > at) then
         wait_until := at + interval '1 second';   -- half open: somebody else's chunk is the probe
         return;
     end if;
@@ -174,11 +174,7 @@ begin
         return;
     end if;
     is_retry := c.cursor >= c.size;
-    sends := c.size - c.cursor;
-    if is_retry then
-        select count(*) into sends from outcome o where o.chunk_id = c.id and o.state = 1 and o.retry_at <= at;
-    end if;
-    select * into taken from reserve(lane_wanted, sends, at, horizon, slot);
+    select * into taken from reserve(lane_wanted, case when l.per_second is null then c.size else 0 end, at, horizon, slot);
     wait_until := taken.wait_until;
     if taken.starts_at is null then
         return;
@@ -1019,8 +1015,9 @@ begin
         wait_until := l.tat - horizon;
     else
         starts_at := greatest(l.tat, at);
-        slot_sends := greatest(1, least(wanted, floor(per_second * extract(epoch from slot))::int));
-        update lane set tat = starts_at + make_interval(secs => slot_sends / per_second) where id = lane_wanted;
+        slot_sends := case when wanted > 0 then greatest(1, least(wanted, floor(per_second * extract(epoch from slot))::int))
+                           else 0 end;
+        update lane set tat = starts_at + make_interval(secs => slot_sends / per_second) where id = lane_wanted and slot_sends > 0;
     end if;
 end $$;
 
@@ -1074,8 +1071,11 @@ declare
     known int[];
     control campaign;
     window_under_way boolean;   -- a heartbeat: only the lease is renewed
+    late boolean := false;      -- the campaign was stopped and the lease ended, but nobody has claimed the chunk since
 begin
-    select * into c from chunk where id = chunk_settled and fence = fence_held and state = 2 for update;
+    select * into c from chunk where id = chunk_settled and fence = fence_held and (
+        state = 2 or (state = 3 and stopped > 0 and new_cursor > cursor)
+    ) for update;
     if not found then
         -- (said before: the chunk is as it was given back, and nobody has claimed it since)
         return release and exists (
@@ -1087,6 +1087,10 @@ begin
         accepted_now := 0;
         targets := '{}';
         states := '{}';
+    end if;
+    if c.state = 3 then
+        late := true;
+        c.suppressed := c.suppressed - c.stopped;   -- close_chunks counts the rest again
     end if;
     window_under_way := not release and new_cursor = c.cursor and cardinality(targets) = 0 and cardinality(retried_ok) = 0;
     -- What a receipt has settled meanwhile is counted already, and stays as it is.
@@ -1141,6 +1145,9 @@ begin
             update chunk set state = 4, leased_by = null where id = c.id and state <> 3;
         elsif control.state = 2 then
             perform close_chunks(array[c.id], control.stop_reason, at);
+            if late then
+                perform withdraw_again(c.campaign_id);
+            end if;
         end if;
     end if;
     return true;
@@ -1163,7 +1170,7 @@ CREATE FUNCTION ent_notify.still_addressed(campaign bigint, people integer[], at
         select p.id as person_id, k.scope, k.ref, k.child
         from unnest(array(select unnest(people) except select id from covered)) p (id)
         cross join lateral ent_notify.reader_keys(p.id, at) k
-        where k.until > at
+        where k.until > at and k.since <= (select n.published_at from ent_notify.notification n where n.id = campaign)
     )
     select id, null::int[] from covered
     union all
@@ -1283,6 +1290,15 @@ begin
         due_at = case when h.state = 1 and h.cursor >= h.size then coalesce(next_retry, h.due_at) else h.due_at end
     where h.id = c.id;
 end $$;
+
+CREATE FUNCTION ent_notify.withdraw_again(stopped_campaign bigint) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    update campaign k set planned_at = null
+    from notification n join notification w on w.root = coalesce(n.root, n.id) and w.withdraws is not null
+    where n.id = stopped_campaign and k.notification_id = w.id and k.state < 2 and k.planned_at is not null
+$$;
 
 CREATE TABLE ent_notify.audience (
     notification_id bigint NOT NULL,
