@@ -43,16 +43,19 @@ if TYPE_CHECKING:
         GuardianLink,
         PersonRecord,
         Profile,
+        Provider,
         Removal,
         SchoolRecord,
         SchoolRemoval,
     )
+    from ent_notify.model.receipts import BounceCounts, Seen
     from ent_notify.settings import Settings, load_settings, settings_from
 
 __all__ = [
     "AbsenceRecorded",
     "Announcement",
     "Audience",
+    "BounceCounts",
     "Channel",
     "DirectoryError",
     "Engine",
@@ -75,6 +78,7 @@ __all__ = [
     "Person",
     "PersonRecord",
     "Profile",
+    "Provider",
     "PublishError",
     "Published",
     "Removal",
@@ -82,6 +86,7 @@ __all__ = [
     "School",
     "SchoolRecord",
     "SchoolRemoval",
+    "Seen",
     "Settings",
     "SettingsError",
     "SourceError",
@@ -105,6 +110,7 @@ _HOMES = (
     "model.people",
     "model.fanout",
     "model.inbox",
+    "model.receipts",
     "settings",
     "engine",
 )
