@@ -99,7 +99,7 @@ create table event_type (
 create table notification (
     id              bigint generated always as identity primary key,
     idempotency_key text not null unique check (char_length(idempotency_key) between 1 and 200),
-    type            text not null references event_type,
+    type            text not null,                 -- publish has looked it up; a key would lock its one row for all
     category        text not null,
     urgency         smallint not null,
     data            jsonb not null,
