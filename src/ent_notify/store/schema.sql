@@ -62,7 +62,6 @@ $$;
 
 CREATE FUNCTION ent_notify.audience_terms(expr jsonb, guardians boolean, bind jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
-    SET search_path TO 'ent_notify', 'pg_temp'
     AS $_$
 declare
     kind text;
@@ -70,15 +69,15 @@ declare
     profile text := expr->>'profile';
     found_id int;
     terms jsonb := '[]';
-    part jsonb;
 begin
     if jsonb_typeof(expr) is distinct from 'object' then
         raise exception 'an audience is an object such as {"group": "0541234A/class/6A"}, not %', coalesce(expr::text, 'null')
             using errcode = 'EN002';
     end if;
-    select k into kind from jsonb_object_keys(expr) k where k <> 'profile' limit 1;
-    if (select count(*) from jsonb_object_keys(expr) k where k <> 'profile') <> 1
-       or kind not in ('everyone', 'school', 'group', 'person', 'guardians_of', 'union', 'minus') then
+    kind := case when expr ? 'group' then 'group' when expr ? 'guardians_of' then 'guardians_of'
+                 when expr ? 'union' then 'union' when expr ? 'person' then 'person' when expr ? 'school' then 'school'
+                 when expr ? 'everyone' then 'everyone' when expr ? 'minus' then 'minus' end;
+    if kind is null or expr - kind - 'profile' <> '{}' then
         raise exception 'audience % is not known; write one of everyone, school, group, person, guardians_of, union, minus', expr
             using errcode = 'EN002';
     end if;
@@ -95,15 +94,15 @@ begin
         if jsonb_typeof(expr->'union') <> 'array' or jsonb_array_length(expr->'union') not between 1 and 5000 then
             raise exception 'a union takes a list of 1 to 5000 audiences' using errcode = 'EN002';
         end if;
-        for part in select * from jsonb_array_elements(expr->'union') loop
-            terms := terms || audience_terms(part, guardians, bind);
+        for place in 0 .. jsonb_array_length(expr->'union') - 1 loop
+            terms := terms || ent_notify.audience_terms(expr->'union'->place, guardians, bind);
         end loop;
         return terms;
     elsif kind = 'guardians_of' then
         if guardians then
             raise exception 'audience %: guardians_of cannot stand inside guardians_of', expr using errcode = 'EN002';
         end if;
-        return audience_terms(expr->'guardians_of', true, bind);
+        return ent_notify.audience_terms(expr->'guardians_of', true, bind);
     elsif kind = 'everyone' then
         if expr->'everyone' <> 'true'::jsonb then
             raise exception 'audience %: write {"everyone": true}', expr using errcode = 'EN002';
@@ -125,13 +124,13 @@ begin
     end if;
 
     if kind = 'person' then
-        select id into found_id from person where external_id = value;
+        select id into found_id from ent_notify.person where external_id = value;
         if found_id is null then
             raise exception 'no person "%" is in the directory; import them first, or correct the id', value using errcode = 'EN001';
         end if;
         return jsonb_build_array(jsonb_build_array(case when guardians then 4 else 3 end, found_id));
     elsif kind = 'group' then
-        select id into found_id from people_group where external_id = value;
+        select id into found_id from ent_notify.people_group where external_id = value;
         if found_id is null then
             raise exception 'no group "%" is in the directory; a class is written UAI/class/NAME', value using errcode = 'EN001';
         end if;
@@ -139,7 +138,7 @@ begin
     end if;
 
     -- a school, or one profile of it
-    select id into found_id from school where uai = value;
+    select id into found_id from ent_notify.school where uai = value;
     if found_id is null then
         raise exception 'no school "%" is in the directory; give its UAI, such as 0541234A', value using errcode = 'EN001';
     end if;
@@ -147,7 +146,7 @@ begin
         raise exception 'audience %: only pupils have guardians', expr using errcode = 'EN002';
     end if;
     select coalesce(jsonb_agg(jsonb_build_array(t.scope, g.id)), '[]') into terms
-    from people_group g
+    from ent_notify.people_group g
     join (values (1, 1, 'pupil'), (1, 2, 'guardian'), (2, 1, 'teacher'), (3, 1, 'staff')) t (kind, scope, name) on t.kind = g.kind
     where g.school_id = found_id
       and case when guardians then t.name = 'guardian' else profile is null or t.name = profile end;
@@ -718,9 +717,9 @@ begin
         raise exception 'an event is an object {"type", "key", "audience", "data"}, not %', coalesce(jsonb_typeof(event), 'null')
             using errcode = 'EN002';
     end if;
-    select k into name from jsonb_object_keys(event) k
-    where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency', 'sender', 'replaces') limit 1;
-    if name is not null then
+    if event - array['type', 'key', 'audience', 'data', 'expires_at', 'urgency', 'sender', 'replaces'] <> '{}' then
+        select k into name from jsonb_object_keys(event) k
+        where k not in ('type', 'key', 'audience', 'data', 'expires_at', 'urgency', 'sender', 'replaces') limit 1;
         raise exception 'event field "%" is not known; an event has type, key, audience, data, expires_at, urgency, sender, replaces', name using errcode = 'EN002';
     end if;
     if jsonb_typeof(event->'key') is distinct from 'string' or char_length(event->>'key') not between 1 and 200 then
@@ -770,6 +769,8 @@ begin
             raise exception '"expires_at" is an instant such as 2026-09-08T10:00:00+02:00, not %', event->'expires_at' using errcode = 'EN002';
         end if;
         expiry := (event->>'expires_at')::timestamptz;
+    elsif kind.ends_after = '[]' then
+        expiry := at + kind.life;
     else
         select (body->>(o.rule->>0))::timestamptz + make_interval(secs => (o.rule->>1)::double precision) into expiry
         from jsonb_array_elements(kind.ends_after) with ordinality o (rule, place)
@@ -1825,9 +1826,6 @@ ALTER TABLE ONLY ent_notify.mail_domain
 
 ALTER TABLE ONLY ent_notify.message
     ADD CONSTRAINT message_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;
-
-ALTER TABLE ONLY ent_notify.notification
-    ADD CONSTRAINT notification_type_fkey FOREIGN KEY (type) REFERENCES ent_notify.event_type(name);
 
 ALTER TABLE ONLY ent_notify.participant
     ADD CONSTRAINT participant_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;
