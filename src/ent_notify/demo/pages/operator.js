@@ -14,7 +14,7 @@ const CHANNELS = { web: "Web", email: "Courriel", apns: "APNs", fcm: "FCM", webp
 const REASONS = {
   no_address: "sans adresse", opted_out: "refus", device_dropped: "appareil disparu", address_dropped: "adresse perdue",
   no_longer_addressed: "plus concerné", left: "a quitté l’ENT", read: "déjà lu", expired: "trop tard", not_sent: "non envoyé",
-  "apns.Unregistered": "application retirée", "fcm.UNREGISTERED": "application retirée",
+  "apns.Unregistered": "retirée (APNs)", "fcm.UNREGISTERED": "retirée (FCM)",
 };
 const ORDER = ["web", "email", "apns", "fcm", "webpush"];
 const STATES = ["accepted", "held", "suppressed", "failed"];

@@ -16,7 +16,7 @@ const dayAndTime = new Intl.DateTimeFormat("fr-FR", { weekday: "short", day: "nu
 const wholeDate = new Intl.DateTimeFormat("fr-FR", { dateStyle: "full", timeStyle: "short" });
 
 let person = null; // {id, name, profile}
-let entries = new Map(); // seq -> entry
+const entries = new Map(); // seq -> entry
 let position = 0; // the last sequence that the stream, or the inbox, has brought
 let source = null;
 let talkId = null;
@@ -59,7 +59,7 @@ async function enter(id) {
     byId("samples").replaceChildren(...answer.samples.map((sample) => el(
       "button", { class: "button", type: "button", onclick: (event) => publish(sample.id, event.currentTarget) }, sample.label,
     )));
-    entries = new Map();
+    forget();
     await readInbox();
     show(true);
     byId("inbox-title").focus();
@@ -93,11 +93,21 @@ async function readInbox(before = null) {
   if (before !== null) query.set("before", before);
   const page = await call(`/api/inbox?${query}`);
   const fresh = page.entries.filter((entry) => !entries.has(entry.seq));
-  for (const entry of page.entries) entries.set(entry.seq, entry);
+  for (const entry of page.entries) {
+    const known = entries.get(entry.seq);
+    // Rows hold on to their entry; and what was marked while this page was under way stays marked.
+    if (known) known.read ||= entry.read;
+    else entries.set(entry.seq, entry);
+  }
   position = Math.max(position, page.head);
   if (before !== null || entries.size === page.entries.length) byId("more-row").hidden = !page.more;
   render();
   return fresh;
+}
+
+function forget() {
+  entries.clear();
+  byId("entries").replaceChildren();
 }
 
 function render() {
@@ -197,7 +207,7 @@ function listen(ticket) {
   });
   stream.addEventListener("reload", (event) => {
     position = Math.max(position, Number(event.lastEventId));
-    entries = new Map();
+    forget();
     hear();
   });
   stream.onerror = () => {
