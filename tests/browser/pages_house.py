@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def open_chromium(profile: Path, folder: Path) -> Iterator[Chromium]:
     for flag in (*FLAGS, "--window-size=1280,1400", f"--user-data-dir={profile}", "--lang=fr"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
         yield Chromium(driver, folder)
     finally:
