@@ -20,7 +20,7 @@ from ent_notify.model.delivery import ACCEPTED, MailContent, Outgoing, Verdict, 
 from ent_notify.model.events import Announcement, HomeworkAssigned
 from ent_notify.model.people import Provider
 from ent_notify.model.receipts import BounceCounts, Known, Receipt, Seen, Source
-from ent_notify.settings import EmailSettings
+from ent_notify.settings import EmailSettings, MailGroup
 from ent_notify.testing.apns import open_fake_apns
 from ent_notify.testing.behaviours import Answer, Slow
 
@@ -480,3 +480,16 @@ def test_an_id_is_read_only_under_the_key_that_signed_it() -> None:
     for wrong in ("", ".", "..", "12.345", "12.345.", f"0{text}", text.upper(), text + "0", "é.1.2", "12.345.é"):
         assert ids.read(wrong) is None
     assert "." not in DeliveryIds().mail(12, 345)
+
+
+async def test_a_policy_that_refuses_us_rests_the_domain_group_alone(town_dsn: str) -> None:
+    groups = {"famille": MailGroup(domains=("famille.example",), per_second=10)}
+    async with open_town(town_dsn, email=EmailSettings(unsubscribe_key=SecretStr(KEY)), mail_groups=groups) as town:
+        await town.engine.apply_limits()
+        number = await published(town)
+        sent = mail_to(town, 11)
+        assert (await town.engine.receipt(dsn_mail(sent.dedup_id, sent.address, "5.7.1"))).failed == 1
+        assert (await lane(town, "email:famille")).pause_reason == "dsn.5.7.1"
+        assert (await lane(town)).pause_reason is None
+        assert (await town.engine.ledger(number)).failed == {"dsn.5.7.1": 1}
+        assert await told(town, await published(town, "next"), "P11", "email") == [("pending", None)]  # not dropped

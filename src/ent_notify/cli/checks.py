@@ -92,7 +92,7 @@ def check_project(settings: Settings) -> Iterator[Finding]:
     if settings.email.host is not None and settings.email.unsubscribe_key is None:
         yield warn(
             "unsubscribe",
-            "email.unsubscribe_key is not given: unsubscribe links end with the process that made them",
+            "email.unsubscribe_key is not given: unsubscribe links end with their process, and no bounce is believed",
             "give email.unsubscribe_key_file (make one with `openssl rand -hex 32`)",
         )
 

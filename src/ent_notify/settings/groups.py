@@ -143,8 +143,8 @@ class EmailSettings(Group):
     sender_name: str = Field(default="", max_length=80, pattern=r"^[^\r\n]*$")
     """Name that mails come from; empty: the project's name."""
     unsubscribe_key: SecretStr | None = None
-    """Key that signs one-click unsubscribe links (RFC 8058); 32 characters or more. Left out: one for each process,
-    and links die with it."""
+    """Key that signs one-click unsubscribe links (RFC 8058) and the ids by which bounces are believed; 32 characters
+    or more. Left out: one for each process, links die with it, and no bounce is taken in."""
     unsubscribe_key_file: Path | None = None
     """File that holds the key of unsubscribe links."""
     connections: int = Field(default=4, ge=1, le=100)
