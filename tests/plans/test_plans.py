@@ -119,6 +119,15 @@ QUESTIONS: dict[str, tuple[str, int, Parameters]] = {
     "find a device": ("receipts.find_device", 10, lambda s: {"provider": "fcm", "token": "x", "person": "P7"}),
     "mails and bounces of five days": (
         "receipts.mail_answers", 30_000, lambda s: {"since": NOW - timedelta(days=20), "lane_id": s.email_lane}),
+    "how a campaign stands": ("campaigns.control", 50, lambda s: {"campaign_id": CLASS}),
+    "readers of everybody": (
+        "campaigns.readers", 6_000, lambda s: {"campaign_id": EVERYBODY, "most": 100, "after": 0, "walk": 1_000}),
+    "readers, a later page": (
+        "campaigns.readers", 6_000, lambda s: {"campaign_id": EVERYBODY, "most": 100, "after": 150_000, "walk": 1_000}),
+    "readers of a class": (
+        "campaigns.readers", 6_000, lambda s: {"campaign_id": CLASS, "most": 100, "after": 0, "walk": 1_000}),
+    "who had read what was recalled": (
+        "campaigns.recalled_readers", 6_000, lambda s: {"campaign_id": CLASS, "most": 100, "after": 0}),
     "drop devices": (
         "fanout.drop_devices", 10, lambda s: {"now": NOW, "devices": [7], "reasons": ["apns.Unregistered"]}),
     "drop addresses": (

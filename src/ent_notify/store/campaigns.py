@@ -12,6 +12,9 @@ from ent_notify.model.delivery import Urgency
 from ent_notify.policy.forecast import Batch
 from ent_notify.store.database import Database
 
+_WALK = 10
+"""People looked at for each one that a page of readers may hold: what bounds a page where few have read."""
+
 
 class PostgresCampaigns:
     """Pauses, resumes, cancels and recalls campaigns, and says who had read them."""
@@ -64,12 +67,19 @@ class PostgresCampaigns:
     async def readers(self, campaign: int, most: int, after: int) -> ReadersPage:
         """Who has read a notification, or had when it was recalled. Raises NotFound."""
         control = await self.control(campaign)
-        query = "campaigns.recalled_readers" if control.recalled else "campaigns.readers"
-        rows = await self._db.fetch(query, campaign_id=campaign, most=most, after=after)
-        return ReadersPage(
-            people=tuple(row["external_id"] for row in rows if row["addressed"]),
-            next=rows[-1]["person_id"] if len(rows) == most else None,
-        )
+        if control.recalled:
+            rows = await self._db.fetch("campaigns.recalled_readers", campaign_id=campaign, most=most, after=after)
+            last = rows[-1]["person_id"] if len(rows) == most else None
+            return ReadersPage(tuple(row["external_id"] for row in rows), last)
+        walk = _WALK * most
+        rows = await self._db.fetch("campaigns.readers", campaign_id=campaign, most=most, after=after, walk=walk)
+        hits = [row for row in rows if row["person_id"] is not None]
+        last = None
+        if len(hits) == most:
+            last = hits[-1]["person_id"]
+        elif rows[0]["walked"] == walk:
+            last = rows[0]["walked_to"]
+        return ReadersPage(tuple(row["external_id"] for row in hits if row["addressed"]), last)
 
     async def default_urgency(self, event_type: str) -> Urgency:
         """The urgency of an event type; NORMAL for one that is not known."""

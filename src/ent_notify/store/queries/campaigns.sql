@@ -27,58 +27,58 @@ where k.notification_id = :campaign_id;
 select action, done_by, reason, done_at from campaign_action where campaign_id = :campaign_id order by id;
 
 -- name: readers
--- The next people, by id, whose read marks cover a notification: each audience key is read by index and gives one page at
--- most. Whether they were addressed when it was published (nobody taken out, no later comer) is said beside.
+-- The next people, by id, whose read marks cover a notification: at most :walk people are looked at, each audience key by
+-- index. Whether somebody was addressed when it was published (nobody taken out, no later comer) is said beside;
+-- `walked` and `walked_to` say how far it came.
 with n as (
     select id, feed_seq, published_at from notification where id = :campaign_id
 ),
-candidates as (
+terms as materialized (
+    select scope, ref from audience where notification_id = :campaign_id and not excluded
+),
+near as materialized (
     select distinct x.person_id
-    from n
-    join audience a on a.notification_id = n.id and not a.excluded
+    from terms a
     cross join lateral (
-        (select p.id as person_id
-         from person p join reading r on r.person_id = p.id
-         where a.scope = 0 and (a.ref = 0 or p.profile = a.ref) and p.id > :after
-           and (r.watermark >= n.feed_seq or n.feed_seq = any (r.above))
-         order by p.id limit :most)
+        (select r.person_id from reading r
+         where a.scope = 0 and r.person_id > :after
+           and (a.ref = 0 or (select p.profile from person p where p.id = r.person_id) = a.ref)
+         order by r.person_id limit :walk)
         union all
-        (select m.person_id
-         from membership m join reading r on r.person_id = m.person_id
+        (select m.person_id from membership m
          where a.scope = 1 and m.group_id = a.ref and m.person_id > :after
-           and (r.watermark >= n.feed_seq or n.feed_seq = any (r.above))
-         order by m.person_id limit :most)
+         order by m.person_id limit :walk)
         union all
-        (select distinct g.guardian_id
-         from membership m
-         join guardian_link g on g.pupil_id = m.person_id
-         join reading r on r.person_id = g.guardian_id
+        (select distinct g.guardian_id from membership m join guardian_link g on g.pupil_id = m.person_id
          where a.scope = 2 and m.group_id = a.ref and g.guardian_id > :after
-           and (r.watermark >= n.feed_seq or n.feed_seq = any (r.above))
-         order by g.guardian_id limit :most)
+         order by g.guardian_id limit :walk)
         union all
-        select r.person_id
-        from reading r
-        where a.scope = 3 and r.person_id = a.ref and r.person_id > :after
-          and (r.watermark >= n.feed_seq or n.feed_seq = any (r.above))
+        select a.ref where a.scope = 3 and a.ref > :after
         union all
-        select g.guardian_id
-        from guardian_link g join reading r on r.person_id = g.guardian_id
-        where a.scope = 4 and g.pupil_id = a.ref and g.guardian_id > :after
-          and (r.watermark >= n.feed_seq or n.feed_seq = any (r.above))
+        select g.guardian_id from guardian_link g where a.scope = 4 and g.pupil_id = a.ref and g.guardian_id > :after
     ) x
-    order by x.person_id limit :most
+    order by x.person_id limit :walk
+),
+walked as materialized (
+    select x.person_id, (
+        select r.watermark >= n.feed_seq or n.feed_seq = any (r.above) from reading r where r.person_id = x.person_id
+    ) as is_read
+    from near x cross join n
+),
+hit as materialized (
+    select person_id from walked where is_read order by person_id limit :most
 )
-select c.person_id, p.external_id, s.person_id is not null as addressed
-from candidates c
-join person p on p.id = c.person_id
-left join still_addressed(:campaign_id, array(select person_id from candidates), (select published_at from n)) s
-    on s.person_id = c.person_id
-order by c.person_id;
+select h.person_id, p.external_id, s.person_id is not null as addressed, w.walked, w.walked_to
+from (select count(*)::int as walked, max(person_id) as walked_to from walked) w
+left join hit h on true
+left join person p on p.id = h.person_id
+left join still_addressed(:campaign_id, array(select person_id from hit), (select published_at from n)) s
+    on s.person_id = h.person_id
+order by h.person_id;
 
 -- name: recalled_readers
 -- The next people, by id, who had read a notification when it was recalled.
-select u.person_id, p.external_id, true as addressed
+select u.person_id, p.external_id
 from recalled_reader r
 cross join lateral unnest(r.people) u (person_id)
 join person p on p.id = u.person_id
