@@ -19,7 +19,7 @@ import trio
 from ent_notify.errors import ChannelDown, IslandDied, StoreError
 from ent_notify.flows.lane_care import LaneCare
 from ent_notify.flows.patience import Patience
-from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
+from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind, all_accepted
 from ent_notify.model.fanout import (
     CampaignContent,
     Claim,
@@ -260,6 +260,9 @@ class Deliverer:
         claim: Claim,
         release: bool,
     ) -> Settlement:
+        if all_accepted(verdicts) and len(sendable) == len(targets):
+            retried = tuple(t.target for t in targets) if claim.is_retry else ()
+            return Settlement(cursor, len(verdicts), retried, (), release)
         now = self.clock.now()
         outcomes = [
             OutcomeRow(t.target, t.person, OutcomeState.SUPPRESSED, t.withheld, t.attempt, None)

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
+from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind, all_accepted
 from ent_notify.model.fanout import DroppedTarget, Lane, Target
 from ent_notify.policy import breaker, drops
 from ent_notify.ports import FanoutObserver, FanoutStore
 
 MEMORY = timedelta(minutes=10)
 """How far back drops are judged together, and taken back together."""
+_GRAIN = timedelta(seconds=1)
+"""Windows within this time are remembered as one."""
 DISBELIEF_SECONDS = 900.0
 """How long a lane rests once its drops are not believed: somebody has to look."""
 
@@ -26,6 +28,7 @@ class LaneCare:
     lane: Lane
     observer: FanoutObserver
     _past: deque[tuple[datetime, drops.WindowCounts]] = field(default_factory=deque)
+    _total: drops.WindowCounts = field(default_factory=drops.WindowCounts)
     _rested: bool = False
 
     async def review(self, verdicts: Sequence[Verdict], now: datetime) -> list[Verdict]:
@@ -35,9 +38,15 @@ class LaneCare:
         and what was dropped on the same evidence within MEMORY is taken back.
         """
         while self._past and self._past[0][0] < now - MEMORY:
-            self._past.popleft()
-        self._past.append((now, drops.count(verdicts)))
-        pause = drops.judge(sum((counts for _, counts in self._past), drops.WindowCounts()))
+            self._total -= self._past.popleft()[1]
+        counts = drops.count(verdicts)
+        self._total += counts
+        if self._past and now - self._past[-1][0] < _GRAIN:
+            began, before = self._past.pop()
+            self._past.append((began, before + counts))
+        else:
+            self._past.append((now, counts))
+        pause = drops.judge(self._total)
         if pause is None:
             return list(verdicts)
         await self.store.restore(self.lane, now - MEMORY)
@@ -46,6 +55,8 @@ class LaneCare:
 
     async def react(self, targets: Sequence[Target | Outgoing], verdicts: Sequence[Verdict], now: datetime) -> None:
         """Drop what is gone, and tell the lane's breaker how the window went."""
+        if all_accepted(verdicts) and not (self.lane.failures or self._rested):
+            return
         dropped = [
             DroppedTarget(t.target, t.address or "", v.reason)
             for t, v in zip(targets, verdicts, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -54,6 +54,11 @@ class Verdict:
 
 
 ACCEPTED = Verdict(VerdictKind.ACCEPTED)
+
+
+def all_accepted(verdicts: Sequence[Verdict]) -> bool:
+    """Whether every verdict is plain success: what nearly every window comes to, found out without looking at each."""
+    return verdicts.count(ACCEPTED) == len(verdicts)
 
 
 @dataclass(frozen=True, slots=True)

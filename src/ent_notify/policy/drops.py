@@ -8,10 +8,10 @@ out while the rate of such answers is believable. When it is not, the channel is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ent_notify.model.delivery import Verdict, VerdictKind
+from ent_notify.model.delivery import Verdict, VerdictKind, all_accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,14 @@ class WindowCounts:
     def __add__(self, other: WindowCounts) -> WindowCounts:
         return WindowCounts(self.answers + other.answers, self.gone + other.gone, self.quarantined + other.quarantined)
 
+    def __sub__(self, other: WindowCounts) -> WindowCounts:
+        return WindowCounts(self.answers - other.answers, self.gone - other.gone, self.quarantined - other.quarantined)
 
-def count(verdicts: Iterable[Verdict]) -> WindowCounts:
+
+def count(verdicts: Sequence[Verdict]) -> WindowCounts:
     """The counts of some verdicts. What no provider answered (``Unknown``) counts as nothing."""
+    if all_accepted(verdicts):
+        return WindowCounts(len(verdicts))
     answers = gone = quarantined = 0
     for verdict in verdicts:
         if verdict.kind is VerdictKind.UNKNOWN:
