@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date, timedelta
@@ -12,17 +13,20 @@ import trio
 from pydantic import SecretStr
 
 from ent_notify.channels.apns import ApnsChannel
+from ent_notify.channels.fcm import FcmChannel
 from ent_notify.channels.push_options import ApnsOptions
+from ent_notify.engine import connect_channels
 from ent_notify.errors import NotFound, SettingsError
-from ent_notify.flows.outbox import DeliveryIds, dedup_id
+from ent_notify.flows.outbox import DeliveryIds, PushOutbox, dedup_id
 from ent_notify.model.audience import Everyone
 from ent_notify.model.delivery import ACCEPTED, MailContent, Outgoing, Verdict, VerdictKind
 from ent_notify.model.events import Announcement, HomeworkAssigned
 from ent_notify.model.people import Provider
 from ent_notify.model.receipts import BounceCounts, Known, Receipt, Seen, Source
-from ent_notify.settings import EmailSettings, MailGroup
+from ent_notify.settings import ApnsApp, EmailSettings, FcmApp, MailGroup
 from ent_notify.testing.apns import open_fake_apns
 from ent_notify.testing.behaviours import Answer, Slow
+from ent_notify.testing.fcm import open_fake_fcm
 
 from .conftest import RecordingChannel, Town, open_town
 
@@ -493,3 +497,27 @@ async def test_a_policy_that_refuses_us_rests_the_domain_group_alone(town_dsn: s
         assert (await lane(town)).pause_reason is None
         assert (await town.engine.ledger(number)).failed == {"dsn.5.7.1": 1}
         assert await told(town, await published(town, "next"), "P11", "email") == [("pending", None)]  # not dropped
+
+
+async def test_the_channels_of_the_settings_tell_of_late_answers(town_dsn: str) -> None:
+    async with open_fake_apns() as apns, open_fake_fcm() as fcm:
+        apple = ApnsApp(topic=apns.topic, team_id=apns.team_id, key_id=apns.key_id, key=SecretStr(apns.key))
+        google = FcmApp(service_account=SecretStr(json.dumps(fcm.service_account)))
+        async with open_town(town_dsn, apns={"familles": apple}, fcm={"familles": google}) as town:
+            await town.engine.db.script("update ent_notify.device set app = 'familles'")
+            await town.engine.use_push("apns", "familles", town.apns)
+            await town.engine.use_push("fcm", "familles", town.fcm)
+            town.apns.answer = town.fcm.answer = lambda _: UNKNOWN
+            number = await published(town)
+            assert (await told(town, number, "P1", "push"))[0][0] == "retry"
+            async with connect_channels(town.engine):
+                for name, sent in (("push:apns:familles", town.apns.sent), ("push:fcm:familles", town.fcm.sent)):
+                    outbox = town.engine._outboxes[name]
+                    assert isinstance(outbox, PushOutbox)
+                    assert isinstance(outbox.channel, ApnsChannel | FcmChannel)
+                    for item in sent:
+                        assert outbox.channel._late is not None
+                        outbox.channel._late(item, ACCEPTED)
+                await town.engine.worker().tick()
+            ledger = await town.engine.ledger(number)
+            assert (ledger.accepted, ledger.pending) == (15, 0)
