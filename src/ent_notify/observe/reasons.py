@@ -21,6 +21,8 @@ _OURS = frozenset(
         "daily_cap",
         "device_dropped",
         "down",
+        "drops.gone",
+        "drops.quarantined",
         "erased",
         "expired",
         "left",
