@@ -66,6 +66,8 @@ def test_the_standard_input_and_json(town: str, command: Command, monkeypatch: p
     [
         ("", None),
         ("[1]", "line 1 is not a JSON object but a list"),
+        ("null", "line 1 is not a JSON object but null"),
+        (json.dumps(CLOSED | {"data": {"title": "a", "body": "b\x00c"}}), "NUL"),
         ('{"type": "HomeworkAssigned"', "line 1, column"),
         (json.dumps(HOMEWORK) + "\n{oops\n", "line 2, column 2 is not JSON"),
         ('{\n"type":\n]}', "line 3, column 1 is not JSON"),
@@ -117,3 +119,24 @@ def test_explain_says_who_is_addressed_and_who_is_not(town: str, command: Comman
     assert told["addressed"] is True and told["person"] == "P1"
     nobody = command("explain", number, "P999")
     assert nobody.code == 1 and nobody.err.startswith("ent-notify: ")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_event(town: str, command: Command, workplace: Path) -> None:
+    (workplace / "event.json").write_text(json.dumps(HOMEWORK), encoding="utf-8-sig")
+    assert command("publish", "event.json").out == "published 1 event\n"
+
+
+@pytest.mark.parametrize("encoding", ["iso-8859-15", "utf-16"])
+def test_another_encoding_is_named_for_what_it_is_not(
+    encoding: str, town: str, command: Command, workplace: Path
+) -> None:
+    (workplace / "event.json").write_text(json.dumps(HOMEWORK, ensure_ascii=False), encoding=encoding)
+    ended = command("publish", "event.json")
+    assert ended.code == 1
+    assert ended.err == "ent-notify: line 1 is not UTF-8; save the file as UTF-8 and publish it again\n"
+
+
+@pytest.mark.parametrize("words", [("campaign", str(2**63)), ("explain", str(2**63), "P1"), ("campaign", "0")])
+def test_a_number_beyond_all_campaigns_is_a_wrong_word(words: tuple[str, ...], command: Command) -> None:
+    ended = command(*words)
+    assert ended.code == 2 and "is not in the range" in ended.err

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from ent_notify.cli.door import Door, json_flag, pass_door, show_json, show_table
+from ent_notify.cli.door import NUMBER, Door, json_flag, pass_door, show_json, show_table
 from ent_notify.cli.events import read_events
 from ent_notify.errors import MalformedEvent
 
@@ -37,7 +37,7 @@ def _acts(command: Any) -> Any:
 
 
 @click.command(short_help="Show the ledger of a campaign; pause, resume, cancel or recall it.")
-@click.argument("id", type=int, required=False)
+@click.argument("id", type=NUMBER, required=False)
 @_acts
 @click.option("--by", metavar="NAME", help="Who does this; your login when left out. It is written down.")
 @click.option("--reason", metavar="TEXT", default="", help="Why. It is written down.")

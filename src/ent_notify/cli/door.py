@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ent_notify.settings import Settings
 
 PROGRAM = "ent-notify"
+NUMBER = click.IntRange(1, 2**63 - 1)
+"""The number of a campaign or a notification."""
 T = TypeVar("T")
 
 _log = get_logger(__name__)
@@ -126,7 +128,9 @@ def listening(host: str, port: int, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror  # a name's look-up has its own
+        why = (
+            os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
+        )  # a name's look-up has its own
         raise SettingsError(f"cannot listen on {host}:{port} ({why}); {remedy}") from None
 
 

@@ -9,10 +9,11 @@ from typing import IO, Any
 import click
 import orjson
 
-from ent_notify.cli.door import Door, json_flag, pass_door, show_json, show_table
+from ent_notify.cli.door import NUMBER, Door, json_flag, pass_door, show_json, show_table
 from ent_notify.errors import MalformedEvent
 
 _BATCH = 500
+_JSON_WORDS = {type(None): "null", bool: "a truth value", str: "a text", list: "a list"}
 
 
 @click.command(short_help="Publish events from a file.")
@@ -53,7 +54,7 @@ def publish(door: Door, file: IO[bytes], as_json: bool) -> None:
 
 def read_events(file: IO[bytes]) -> Iterator[dict[str, Any]]:
     """The events in ``file``. Raises MalformedEvent with the line's number."""
-    first = file.readline()
+    first = file.readline().removeprefix(b"\xef\xbb\xbf")  # the byte order mark of a text editor
     if first.strip() and not _is_json(first):
         yield _event(first + file.read(), 1)  # one object over several lines
         return
@@ -72,12 +73,17 @@ def _is_json(text: bytes) -> bool:
 
 def _event(text: bytes, line: int) -> dict[str, Any]:
     try:
+        text.decode("utf-8")
         value = orjson.loads(text)
+    except UnicodeDecodeError:
+        raise MalformedEvent(f"line {line} is not UTF-8; save the file as UTF-8 and publish it again") from None
     except orjson.JSONDecodeError as error:
         place = f"line {line + error.lineno - 1}, column {error.colno}"
         raise MalformedEvent(f"{place} is not JSON: {error.msg}; write one event as one JSON object") from None
     if not isinstance(value, dict):
-        raise MalformedEvent(f"line {line} is not a JSON object but a {type(value).__name__}; write one event there")
+        raise MalformedEvent(
+            f"line {line} is not a JSON object but {_JSON_WORDS.get(type(value), 'a number')}; write one event there"
+        )
     return value
 
 
@@ -93,7 +99,7 @@ def _batches(events: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
 
 
 @click.command(short_help="Say why somebody got a notification, or did not.")
-@click.argument("notification", type=int)
+@click.argument("notification", type=NUMBER)
 @click.argument("person")
 @json_flag
 @pass_door

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from ent_notify.errors import MalformedEvent, StoreError
 from ent_notify.model.events import Event, data_fields
 from ent_notify.model.fanout import Published
 from ent_notify.store.database import Database
+
+UNTRANSLATABLE_CHARACTER = "22P05"
+"""SQLSTATE for what JSON can say and a PostgreSQL text cannot hold."""
 
 
 class PostgresPublishing:
@@ -23,12 +27,17 @@ class PostgresPublishing:
 
     async def publish(self, event: Mapping[str, Any], now: datetime) -> Published:
         """Publish one event. Raises MalformedEvent or UnknownAudience, and then nothing was written."""
-        answer = await self._db.fetchval("publishing.publish", event=dict(event), now=now)
-        return Published(answer["notification"], answer["created"])
+        (published,) = await self.publish_many([event], now)
+        return published
 
     async def publish_many(self, events: Sequence[Mapping[str, Any]], now: datetime) -> list[Published]:
         """Publish several events in one transaction: all or none. Raises as ``publish`` does."""
-        rows = await self._db.fetch("publishing.publish_many", events=[dict(e) for e in events], now=now)
+        try:
+            rows = await self._db.fetch("publishing.publish_many", events=[dict(e) for e in events], now=now)
+        except StoreError as error:
+            if error.sqlstate != UNTRANSLATABLE_CHARACTER:
+                raise
+            raise MalformedEvent("a text holds the character NUL (\\u0000), which no text may; take it out") from None
         return [Published(row["answer"]["notification"], row["answer"]["created"]) for row in rows]
 
 
