@@ -133,6 +133,8 @@ class Words:
 
     def resolve(self, language: str) -> str:
         """The language that is there for a reader of ``language`` (``en-GB`` reads ``en``); French if none is."""
+        if language in self._catalogues:
+            return language
         base = language.replace("_", "-").split("-")[0].lower()
         return base if base in self._catalogues else FALLBACK
 

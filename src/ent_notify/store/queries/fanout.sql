@@ -238,7 +238,9 @@ a as materialized (
     select s.* from still_addressed((select campaign_id from c), array(select target from t), :now) s
 )
 select t.target, t.target as person_id, t.attempt, p.email as address, p.language, p.given_name, p.family_name,
-       (select array_agg(k.given_name order by k.given_name) from person k where k.id = any (a.children)) as children,
+       case when a.children is not null then
+           (select array_agg(k.given_name order by k.given_name) from person k where k.id = any (a.children))
+       end as children,
        null::timestamptz as registered_at,
        case when c.expires_at <= :now then 'expired'
             when p.id is null then 'erased'
