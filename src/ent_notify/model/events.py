@@ -41,7 +41,8 @@ class Event:
     """For whom it is when nobody says: an audience in JSON in which ``"$group"`` stands for the field ``group``."""
 
     ends_after: ClassVar[tuple[tuple[str, timedelta], ...]] = ()
-    """When it is over, if not at the end of its ``life``: the first of these fields that is given, and so long after."""
+    """When it is over, if not at the end of its ``life``: the first of these fields that is given, and so long
+    after."""
 
     key: str
     audience: Audience | None = None
