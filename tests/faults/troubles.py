@@ -76,8 +76,9 @@ class PacedClock:
         return self._now
 
     def advance(self, by: timedelta) -> None:
-        """Set the clock, forward or back."""
+        """Set the clock, forward or back; whoever sleeps goes on sleeping as long as they meant to."""
         self._now += by
+        self._sleepers = [(due + by, number, over) for due, number, over in self._sleepers]
 
     async def sleep(self, seconds: float) -> None:
         over = trio.Event()

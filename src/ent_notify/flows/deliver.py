@@ -219,6 +219,9 @@ class Deliverer:
                     break
                 size = pace.group(len(batch) - sent)
                 early = (pace.due_at(size) - self.clock.now()).total_seconds()
+                if early > self._farthest(pace):
+                    pace = pace.after(pace.left)  # the clock was set back: this slot is of another time
+                    continue
                 if early > 0:
                     self.observer.rate_wait(self.lane.channel, self.lane.provider, early)
                     await self.clock.sleep(early)
@@ -235,6 +238,10 @@ class Deliverer:
             reason, after = (down[0].reason, down[0].retry_after) if down else ("not_sent", None)
             verdicts += [Verdict(VerdictKind.PAUSE_CHANNEL, reason, after)] * missing
         return verdicts, pace
+
+    def _farthest(self, pace: Pace) -> float:
+        """Seconds from now to the last send of a slot, at most: it begins within the horizon."""
+        return self.bounds.horizon.total_seconds() + pace.slot.sends / (pace.slot.per_second or 1) + 1
 
     async def _permit(self, pace: Pace, wanted: int) -> Pace:
         """The same pace while its slot lasts, else the pace of a newly reserved one."""

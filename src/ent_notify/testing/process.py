@@ -59,6 +59,10 @@ class FakeProcess:
         except KeyError:
             raise AttributeError(f"the fake did not say {name!r} about itself") from None
 
+    def send_signal(self, number: int) -> None:
+        """Send its process a signal; SIGSTOP makes a provider that says nothing, until SIGCONT."""
+        self._process.send_signal(number)
+
     async def summary(self) -> dict[str, int]:
         """The fake's counters now."""
         assert self._process.stdin is not None  # noqa: S101 - opened with pipes, just below

@@ -589,9 +589,12 @@ declare
     taken record;
 begin
     select * into l from lane where lane.id = lane_wanted;
-    if l.failures > 0 and exists (select from chunk where lane_id = lane_wanted and state = 2 and due_at > at) then
-        wait_until := at + interval '1 second';   -- half open: somebody else's chunk is the probe
-        return;
+    if l.failures > 0 then
+        perform from lane where lane.id = lane_wanted for update;   -- no two probes side by side
+        if exists (select from chunk where lane_id = lane_wanted and state = 2 and due_at > at) then
+            wait_until := at + interval '1 second';   -- half open: somebody else's chunk is the probe
+            return;
+        end if;
     end if;
     select * into c from chunk where lane_id = lane_wanted and state = 0
     order by chunk.urgency, turn limit 1 for update skip locked;
