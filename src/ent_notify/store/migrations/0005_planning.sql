@@ -102,24 +102,29 @@ create function pieces_of_small(campaigns bigint[], zones text[], holds timestam
 returns setof piece language plpgsql stable
 set search_path = ent_notify, pg_temp set plan_cache_mode = force_custom_plan set work_mem = '64MB' as $$
 declare
+    term_ids bigint[];
+    clauses smallint[];
+    scopes smallint[];
+    refs int[];
     members_of int[];
     guardians_of int[];
+    persons int[];
     wards int[];
+    excludes boolean;   -- hardly ever: then no plan has to look
     campaign_ids bigint[];
     people int[];
 begin
-    select array_agg(distinct a.ref) filter (where a.scope = 1), array_agg(distinct a.ref) filter (where a.scope = 2),
-           array_agg(distinct a.ref) filter (where a.scope = 4)
-    into members_of, guardians_of, wards
+    select array_agg(a.notification_id), array_agg(a.clause), array_agg(a.scope), array_agg(a.ref),
+           array_agg(distinct a.ref) filter (where a.scope = 1), array_agg(distinct a.ref) filter (where a.scope = 2),
+           array_agg(distinct a.ref) filter (where a.scope = 3), array_agg(distinct a.ref) filter (where a.scope = 4)
+    into term_ids, clauses, scopes, refs, members_of, guardians_of, persons, wards
     from audience a where a.notification_id = any (campaigns) and not a.excluded;
+    excludes := exists (select from audience a where a.notification_id = any (campaigns) and a.excluded);
 
     select array_agg(x.id), array_agg(x.person_id) into campaign_ids, people
     from (
         select distinct t.id, r.person_id
-        from (
-            select a.notification_id as id, a.clause, a.scope, a.ref from audience a
-            where a.notification_id = any (campaigns) and not a.excluded
-        ) t
+        from unnest(term_ids, clauses, scopes, refs) t (id, clause, scope, ref)
         join (
             select 1 as scope, m.group_id as ref, m.person_id from membership m
             where m.group_id = any (members_of) and m.valid_from <= at and m.valid_until > at
@@ -128,13 +133,12 @@ begin
             join guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
             where m.group_id = any (guardians_of) and m.valid_from <= at and m.valid_until > at
             union all
-            select 3, a.ref, a.ref from audience a
-            where a.notification_id = any (campaigns) and not a.excluded and a.scope = 3 group by a.ref
+            select 3, x.ref, x.ref from unnest(persons) x (ref)
             union all
             select 4, g.pupil_id, g.guardian_id from guardian_link g
             where g.pupil_id = any (wards) and g.legal_level in (1, 2) and not g.restricted
         ) r on r.scope = t.scope and r.ref = t.ref
-        where not exists (
+        where not excludes or not exists (
             select from audience x
             where x.notification_id = t.id and x.clause = t.clause and x.excluded
               and exists (select from people_under(x.scope, x.ref, at) u where u.person_id = r.person_id)
