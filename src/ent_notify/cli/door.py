@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 PROGRAM = "ent-notify"
 NUMBER = click.IntRange(1, 2**63 - 1)
 """The number of a campaign or a notification."""
+GRACE_SECONDS = 2.0
+"""Seconds that a process which is cancelled has to close what it opened."""
 T = TypeVar("T")
 
 _log = get_logger(__name__)
@@ -134,8 +137,18 @@ def listening(host: str, port: int, remedy: str) -> Iterator[None]:
         raise SettingsError(f"cannot listen on {host}:{port} ({why}); {remedy}") from None
 
 
+def _leave_after(seconds: float) -> None:
+    """End the process then, if it is still there. It leaves what ``kill -9`` leaves, which others make good."""
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+
+
 async def run_service(serve: Callable[[], Awaitable[None]], drain: Callable[[], None], *, drain_seconds: float) -> None:
-    """Run ``serve`` until it returns. SIGTERM or SIGINT calls ``drain``; a second, or ``drain_seconds``, cancels."""
+    """Run ``serve`` until it returns. SIGTERM or SIGINT calls ``drain``; a second, or ``drain_seconds``, cancels.
+
+    A send that its provider does not answer cannot be cancelled: GRACE_SECONDS later the process ends all the same.
+    """
     async with trio.open_nursery() as nursery:
 
         async def stop_on_signal(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -147,6 +160,7 @@ async def run_service(serve: Callable[[], Awaitable[None]], drain: Callable[[], 
                 with trio.move_on_after(drain_seconds):
                     await anext(signals)
                 _log.warning("service_stopped_early")
+                _leave_after(GRACE_SECONDS)
                 nursery.cancel_scope.cancel()
 
         await nursery.start(stop_on_signal)
