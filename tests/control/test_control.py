@@ -209,8 +209,8 @@ async def test_cancelled_while_it_is_planned_it_ends_cancelled(town: Town) -> No
 
 
 async def test_retries_are_cancelled_and_doubtful_ones_fail(town: Town) -> None:
-    town.mail.answer = lambda _: Verdict(VerdictKind.RETRY_AT, "smtp.451")
-    town.fcm.answer = lambda _: Verdict(VerdictKind.UNKNOWN, "fcm.NoAnswer")
+    town.mail.answer = lambda _: Verdict(VerdictKind.RETRY_AT, "smtp.451", retry_after=3600)
+    town.fcm.answer = lambda _: Verdict(VerdictKind.UNKNOWN, "fcm.NoAnswer", retry_after=3600)
     campaign = await published(town)
     await town.engine.worker().run_until_idle()
     await town.engine.campaigns.cancel(campaign, **WHO)
