@@ -37,8 +37,12 @@ def test_the_default_hours(published: str, released: str | None) -> None:
     assert held_until(paris(published), "Europe/Paris", HOURS) == (None if released is None else paris(released))
 
 
+def minutes_on(minutes: int) -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+
+
 @given(
-    now=st.integers(0, 730 * 24 * 60).map(lambda minutes: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)),
+    now=st.integers(0, 730 * 24 * 60).map(minutes_on),
     zone=st.sampled_from(FRENCH_ZONES),
     weekend=st.booleans(),
 )

@@ -84,8 +84,8 @@ class Outgoing:
 class MailContent:
     """A mail of one campaign in one language, with personal places in either part or in the subject.
 
-    ``{name}`` is filled with that key of ``Outgoing.personal``; ``{?name}...{/name}`` stays only for a recipient who has
-    a value for it; ``{{`` and ``}}`` are braces. ``unsubscribe_url`` also becomes the List-Unsubscribe header.
+    ``{name}`` is filled with that key of ``Outgoing.personal``; ``{?name}...{/name}`` stays only for a recipient who
+    has a value for it; ``{{`` and ``}}`` are braces. ``unsubscribe_url`` also becomes the List-Unsubscribe header.
     """
 
     subject: str
