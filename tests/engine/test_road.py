@@ -119,6 +119,7 @@ async def test_profiles_of_a_school(town: Town) -> None:
     [
         ({"type": "Nope", "key": "k"}, MalformedEvent, "Nope"),
         ({"type": "HomeworkAssigned", "key": ""}, MalformedEvent, "key"),
+        (homework(title="x" * 20_001).to_json(), MalformedEvent, "at most 20000 characters, not one of 20001"),
         ({"type": "HomeworkAssigned", "key": "k", "data": {"group": CLASS}}, MalformedEvent, "lacks its field"),
         (homework().to_json() | {"colour": "red"}, MalformedEvent, "colour"),
         (homework(group="0540001A/class/9Z").to_json(), UnknownAudience, "9Z"),

@@ -72,14 +72,20 @@ def _translate(error: Exception, doing: str, where: str) -> EntNotifyError:
             f"{doing}: no connection to {where} came free in time ({error}); try again, or raise the pool size"
         )
     if isinstance(error, _LOST):
-        return StoreUnreachable(f"{doing}: the connection to PostgreSQL at {where} failed: {_said(error)}")
+        return StoreUnreachable(
+            f"{doing}: the connection to PostgreSQL at {where} failed: {_said(error)}; see that it runs there, or correct "
+            "the setting store.dsn"
+        )
     state = getattr(error, "sqlstate", None) or ""
     if state in OUR_REFUSALS:
         return OUR_REFUSALS[state](_said(error))
     if state in _GONE or state.startswith("08"):
         return StoreUnreachable(f"{doing}: PostgreSQL at {where} ended the connection: {_said(error)}")
     if state in _REFUSED_AT_THE_DOOR:
-        return StoreUnreachable(f"{doing}: PostgreSQL at {where} let us not in: {_said(error)}")
+        return StoreUnreachable(
+            f"{doing}: PostgreSQL at {where} let us not in: {_said(error)}; correct the user, the password or the database "
+            "in the setting store.dsn"
+        )
     if state in _BUSY or state in CONFLICTS:
         return StoreBusy(f"{doing}: PostgreSQL at {where} is busy: {_said(error)}; try again")
     more = "; ".join(text for text in (getattr(error, "detail", None), getattr(error, "hint", None)) if text)

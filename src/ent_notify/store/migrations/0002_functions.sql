@@ -216,7 +216,11 @@ begin
                              and (body->>name) ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$'
             else false end)
         then
-            raise exception '% field "%" is a %, not %', kind.name, name, rtrim(spec, '?'), left(value::text, 60) using errcode = 'EN002';
+            raise exception '% field "%" is a %, not %', kind.name, name,
+                case rtrim(spec, '?') when 'string' then 'text of at most 20000 characters' else rtrim(spec, '?') end,
+                case when jsonb_typeof(value) = 'string' and char_length(body->>name) > 60
+                     then 'one of ' || char_length(body->>name) || ' characters' else value::text end
+                using errcode = 'EN002';
         end if;
     end loop;
 
