@@ -252,7 +252,7 @@ class Deliverer:
                 until = answer.wait_until or now + self.bounds.horizon
                 if until - now > self.bounds.lease / 2:
                     raise ChannelDown(self.lane.name, "paused", (until - now).total_seconds())
-                await self.clock.sleep((until - now).total_seconds())
+                await self.clock.sleep(max((until - now).total_seconds(), 0.001))
             else:
                 pace = Pace(answer)
         return pace
