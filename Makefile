@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
+# Test processes: more than cores, since many tests wait for a server of their own.
+JOBS   ?= 3
 
 .PHONY: help setup demo test lint bench bench-full docs schema lock clean
 help:            ## this list
@@ -22,7 +24,7 @@ demo: $(STAMP)   ## the main job on the embedded database, then a page to open (
 
 test: $(STAMP)   ## lint, types, floors and every test
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)   ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .
