@@ -24,7 +24,7 @@ TUESDAY_AT_TEN = datetime(2026, 9, 8, 8, 0, tzinfo=UTC)
 """10:00 in Paris on a school Tuesday: no pause holds anything."""
 
 SHIFT = timedelta(
-    seconds=float(os.environ.setdefault("ENT_NOTIFY_BENCH_SHIFT", str(TUESDAY_AT_TEN.timestamp() - time.time())))
+    seconds=float(os.environ.setdefault("BENCH_SHIFT_SECONDS", str(TUESDAY_AT_TEN.timestamp() - time.time())))
 )
 """From the machine's time to the benchmark's, the same in every process of a run: worker processes inherit it."""
 

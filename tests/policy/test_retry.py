@@ -25,13 +25,15 @@ def test_a_delay_lies_between_half_and_the_whole_and_never_above_the_longest(att
 
 @given(
     kind=st.sampled_from(list(VerdictKind)),
-    after=st.none() | st.floats(0, 100_000, allow_subnormal=False).map(lambda s: round(s, 3)),
+    after=st.none() | st.integers(0, 100_000),
     fraction=FRACTION,
     message_class=st.sampled_from(list(MessageClass)),
 )
 def test_every_delivery_ends_in_a_bounded_number_of_tries(
     kind: VerdictKind, after: float | None, fraction: float, message_class: MessageClass
 ) -> None:
+    if kind is VerdictKind.PAUSE_CHANNEL and after:
+        after += 600  # a pause is bounded by the life of the event alone: keep the walk to its end short
     now, attempt, tries = NOW, 1, 0
     while True:
         tries += 1

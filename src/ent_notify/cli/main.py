@@ -80,6 +80,8 @@ for command in (
 
 def main() -> None:
     """The console script. SIGTERM stops it as Ctrl-C does: what it started is ended, what it made is removed."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in its background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     sys.exit(run(sys.argv[1:]))
 

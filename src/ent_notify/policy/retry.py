@@ -21,6 +21,8 @@ class RetryBounds:
 
 
 DEFAULT_BOUNDS = RetryBounds()
+SHORTEST_WAIT = 1.0
+"""Seconds that even the most eager provider is given (Retry-After counts in whole seconds: RFC 9110, 10.2.3)."""
 
 
 class OutcomeState(IntEnum):
@@ -87,7 +89,7 @@ def settle(
         reason = f"unknown:{reason}"
     if verdict.retry_after:
         # the provider's own word, and half as much again at most, so that not everybody comes back at once
-        delay = timedelta(seconds=verdict.retry_after * (1 + fraction / 2))
+        delay = timedelta(seconds=max(verdict.retry_after, SHORTEST_WAIT) * (1 + fraction / 2))
     else:
         delay = backoff(max(counted, 1), fraction, bounds)
     retry_at = now + delay
