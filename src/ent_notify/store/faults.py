@@ -73,8 +73,8 @@ def _translate(error: Exception, doing: str, where: str) -> EntNotifyError:
         )
     if isinstance(error, _LOST):
         return StoreUnreachable(
-            f"{doing}: the connection to PostgreSQL at {where} failed: {_said(error)}; see that it runs there, or correct "
-            "the setting store.dsn"
+            f"{doing}: the connection to PostgreSQL at {where} failed: {_said(error)}; see that it runs there, or "
+            "correct the setting store.dsn"
         )
     state = getattr(error, "sqlstate", None) or ""
     if state in OUR_REFUSALS:
@@ -83,8 +83,8 @@ def _translate(error: Exception, doing: str, where: str) -> EntNotifyError:
         return StoreUnreachable(f"{doing}: PostgreSQL at {where} ended the connection: {_said(error)}")
     if state in _REFUSED_AT_THE_DOOR:
         return StoreUnreachable(
-            f"{doing}: PostgreSQL at {where} let us not in: {_said(error)}; correct the user, the password or the database "
-            "in the setting store.dsn"
+            f"{doing}: PostgreSQL at {where} let us not in: {_said(error)}; correct the user, the password or the "
+            "database in the setting store.dsn"
         )
     if state in _BUSY or state in CONFLICTS:
         return StoreBusy(f"{doing}: PostgreSQL at {where} is busy: {_said(error)}; try again")
