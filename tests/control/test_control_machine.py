@@ -198,8 +198,8 @@ class Machine(RuleBasedStateMachine):
         before: list[int] = []
 
         async def meanwhile() -> None:
-            before.append(len(self.outside.sent))
             await self._control(act, campaign, in_hand=True)
+            before.append(len(self.outside.sent))  # what other lanes sent while the act was under way came before it
 
         self.outside.meanwhile = meanwhile
         self.work()
