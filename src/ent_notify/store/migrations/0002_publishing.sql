@@ -361,7 +361,8 @@ begin
         end loop;
     end loop;
     if relayed > 0 then
-        perform pg_notify('ent_notify_feed', '');   -- one hint a batch; readers pull with their cursor
+        -- one hint a batch: how far the feed reaches now; readers pull with their cursor
+        perform pg_notify('ent_notify_feed', (before + relayed)::text);
     end if;
     return relayed;
 end $$;
