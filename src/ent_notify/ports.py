@@ -96,6 +96,28 @@ class FeedPort(Protocol):
         ...
 
 
+class Bus(Protocol):
+    """Carries hints between processes. It may lose, double and reorder them: readers pull the feed by their cursor,
+    and poll. So nothing here raises for a bus that is not there."""
+
+    @property
+    def told_by_store(self) -> bool:
+        """Whether the transaction that changes the feed gives the hint itself: ``publish`` has nothing to add."""
+        ...
+
+    async def publish(self, hints: Sequence[FeedHint]) -> None:
+        """Give hints to every process that listens to their subjects."""
+        ...
+
+    def listen(self, held: HeldSubjects | None = None) -> AbstractAsyncContextManager[AsyncIterator[FeedHint]]:
+        """Hints from now on, those that wait merged into one. See ``FeedPort.hints``."""
+        ...
+
+    def statistics(self) -> BusStatistics:
+        """What it has done so far."""
+        ...
+
+
 class FanoutStore(Protocol):
     """The fan-out's state: every method is one transaction, and takes ``now``.
 

@@ -50,6 +50,10 @@ class FeedHint:
     """
 
     people: frozenset[int] = field(default_factory=frozenset)
+    seq: int | None = None
+    """How far the feed reached when the hint was given; None: not said, or it is about rights."""
+    subjects: frozenset[str] | None = None
+    """The subjects that the news concern (see ``ent_notify.model.subjects``); None: anybody."""
 
 
 def clauses_from_json(clauses: Iterable[Mapping[str, Sequence[Sequence[int]]]]) -> tuple[Clause, ...]:
