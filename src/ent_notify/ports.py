@@ -22,6 +22,7 @@ from ent_notify.model.fanout import (
 )
 from ent_notify.model.feed import FeedHint, FeedItem, Key
 from ent_notify.model.receipts import Receipt, Taken
+from ent_notify.model.subjects import BusStatistics, HeldSubjects
 from ent_notify.policy.rate import Slot
 
 
@@ -91,8 +92,11 @@ class FeedPort(Protocol):
         all that ``feed_after`` has ever returned in this process."""
         ...
 
-    def hints(self) -> AbstractAsyncContextManager[AsyncIterator[FeedHint]]:
-        """Hints for as long as the context is open; the iterator ends or raises when the source is lost."""
+    def hints(self, held: HeldSubjects | None = None) -> AbstractAsyncContextManager[AsyncIterator[FeedHint]]:
+        """Hints for as long as the context is open; the iterator ends or raises when the source is lost.
+
+        ``held`` says, at any moment, which subjects matter here; hints of others may be left out. None: all matter.
+        """
         ...
 
 
