@@ -20,7 +20,7 @@ from ent_notify.model.fanout import (
     Unplanned,
     Waiting,
 )
-from ent_notify.model.feed import FeedHint, FeedItem, Key
+from ent_notify.model.feed import Entrance, Entry, FeedHint, FeedItem, Rights, RightsChanges
 from ent_notify.model.receipts import Receipt, Taken
 from ent_notify.model.subjects import BusStatistics, HeldSubjects
 from ent_notify.policy.rate import Slot
@@ -69,13 +69,26 @@ class FeedPort(Protocol):
     Any method may raise ``StoreError``: the gateway then answers 503, or tries again a little later.
     """
 
-    async def redeem_ticket(self, ticket: str, now: datetime) -> int | None:
-        """The person who took this ticket; None if it is unknown, used or older than its life. Works once."""
+    async def enter(self, entries: Sequence[Entry], now: datetime) -> list[Entrance | None]:
+        """Let readers in, each by what they show; None for who is not let in.
+
+        A ticket works once and for its life, and opens a session, or goes on with the session shown beside it if that
+        is the same person's. A session works until its end, alone or beside a ticket that it was opened with.
+        """
         ...
 
-    async def reader_keys(self, person: int, now: datetime) -> frozenset[Key]:
-        """Every audience key that this person holds now, ``(0, 0)``, ``(0, profile)`` and ``(3, person)``
-        included; empty when they may not listen any more (left, or revoked): the gateway then cuts them."""
+    async def rights(self, people: Sequence[int], now: datetime) -> Mapping[int, Rights]:
+        """What each of ``people`` may hear now: every audience key, ``(0, 0)``, ``(0, profile)`` and ``(3, person)``
+        included, and every session. Whoever may not listen any more has no keys, or is left out."""
+        ...
+
+    async def rights_head(self) -> int:
+        """The place of the last change of rights."""
+        ...
+
+    async def rights_changes(self, after: int) -> RightsChanges:
+        """Whose rights may have changed after a place; people None when it cannot be said one by one. A change that
+        was committed before a feed item became visible is seen by whoever asks after having read that item."""
         ...
 
     async def feed_after(self, seq: int, limit: int) -> list[FeedItem]:
@@ -87,9 +100,9 @@ class FeedPort(Protocol):
         """The highest sequence of the feed, 0 when it is empty."""
         ...
 
-    async def missed(self, person: int, after_seq: int, limit: int) -> list[FeedItem]:
-        """The next items after ``after_seq`` addressed to this person, ascending, at most ``limit``. Sees at least
-        all that ``feed_after`` has ever returned in this process."""
+    async def missed(self, asked: Sequence[tuple[int, int]], limit: int) -> list[list[FeedItem]]:
+        """For each ``(person, after_seq)`` the next items after it addressed to that person, ascending, at most
+        ``limit``. Sees at least all that ``feed_after`` has ever returned in this process."""
         ...
 
     def hints(self, held: HeldSubjects | None = None) -> AbstractAsyncContextManager[AsyncIterator[FeedHint]]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from ent_notify.engine import open_engine
+from ent_notify.model.feed import Entry
 from ent_notify.model.people import PersonRecord, Profile
 from ent_notify.settings import settings_from
 
@@ -17,13 +18,18 @@ async def test_a_ticket_is_stored_hashed_and_good_once_within_its_minute(dsn: st
     async with open_engine(settings_from({"store": {"dsn": dsn}})) as engine:
         await engine.sync([PersonRecord(id="p1", profile=Profile.PUPIL, given_name="Ada", family_name="Exemple")])
         reader = await engine.reader("p1")
-        tickets = [await engine._inbox.issue_ticket(reader.person, NOW, timedelta(seconds=60)) for _ in range(3)]
+        tickets = [await engine._streams.issue_ticket(reader.person, NOW, timedelta(seconds=60)) for _ in range(3)]
         with psycopg.connect(dsn) as connection:
             stored = connection.execute("select t::text from ent_notify.stream_ticket t").fetchall()
         assert len(stored) == 3
         assert not any(ticket in row[0] for ticket in tickets for row in stored)
         good, late, spent = tickets
-        assert await engine.redeem_ticket(late, NOW + timedelta(seconds=61)) is None
-        assert await engine.redeem_ticket(good, NOW + timedelta(seconds=59)) == reader.person
-        assert await engine.redeem_ticket(good, NOW + timedelta(seconds=59)) is None
-        assert await engine.redeem_ticket(spent + "x", NOW) is None
+
+        async def enter(ticket: str, seconds: int) -> int | None:
+            [entrance] = await engine.enter([Entry(ticket, None)], NOW + timedelta(seconds=seconds))
+            return entrance and entrance.person
+
+        assert await enter(late, 61) is None
+        assert await enter(good, 59) == reader.person
+        assert await enter(good, 59) is None
+        assert await enter(spent + "x", 0) is None

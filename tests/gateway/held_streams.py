@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from live_peers import MemoryFeed, StillClock
 from prometheus_client import CollectorRegistry
 
 from ent_notify.gateway import Gateway
-from ent_notify.model.feed import Key
+from ent_notify.model.feed import Entrance, Entry, Key, Rights
 from ent_notify.settings import GatewaySettings
 
 WARM = 200
@@ -27,12 +28,17 @@ WARM = 200
 class Town(MemoryFeed):
     """Families: ten keys a person, shared with a class, a school and a teaching group or two."""
 
-    async def redeem_ticket(self, ticket: str, now: datetime) -> int | None:
-        return int(ticket)
+    async def enter(self, entries: Sequence[Entry], now: datetime) -> list[Entrance | None]:
+        return [Entrance(int(entry.ticket or 0), 1, "secret") for entry in entries]
 
-    async def reader_keys(self, person: int, now: datetime) -> frozenset[Key]:
-        shared = {(1, place * 100_000 + person // size) for place, size in enumerate((28, 20, 20, 25, 900))}
-        return frozenset({(0, 0), (0, 1 + person % 4), (3, person), (2, person // 28), (4, person // 2), *shared})
+    async def rights(self, people: Sequence[int], now: datetime) -> dict[int, Rights]:
+        return {person: Rights(keys_of(person), frozenset({1})) for person in people}
+
+
+def keys_of(person: int) -> frozenset[Key]:
+    """Ten audience keys."""
+    shared = {(1, place * 100_000 + person // size) for place, size in enumerate((28, 20, 20, 25, 900))}
+    return frozenset({(0, 0), (0, 1 + person % 4), (3, person), (2, person // 28), (4, person // 2), *shared})
 
 
 def pss() -> int:
@@ -56,7 +62,10 @@ async def main(count: int) -> None:
         registry=CollectorRegistry(),
     )
     async with trio.open_nursery() as nursery:
-        say(await nursery.start(gateway.run))
+        port = await nursery.start(gateway.run)
+        while not gateway.statistics().feed_healthy:
+            await trio.lowlevel.checkpoint()
+        say(port)
         nursery.start_soon(watch, gateway, count)
         while await trio.to_thread.run_sync(sys.stdin.readline):
             pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from ent_notify.errors import StoreUnreachable
 from ent_notify.gateway import Gateway, Router
 from ent_notify.model.delivery import Urgency
-from ent_notify.model.feed import Clause, FeedHint, FeedItem, Key
+from ent_notify.model.feed import Clause, Entrance, Entry, FeedHint, FeedItem, Key, Rights, RightsChanges
 from ent_notify.settings import GatewaySettings
 
 T0 = datetime(2026, 9, 8, 8, 0, tzinfo=UTC)
@@ -47,6 +47,9 @@ class MemoryFeed:
         self.items: list[FeedItem] = []
         self.keys: dict[int, frozenset[Key]] = {}
         self.tickets: dict[str, tuple[int, datetime]] = {}
+        self.sessions: dict[str, tuple[int, int, list[str | None]]] = {}
+        self.changes: list[frozenset[int] | None] = []
+        self.statements: list[tuple[str, int]] = []
         self.down = False
         self.deaf = False
         self.before_missed: trio.Event | None = None
@@ -74,21 +77,63 @@ class MemoryFeed:
         self.hint()
         return item
 
-    def hint(self, people: Iterable[int] = ()) -> None:
+    def hint(self) -> None:
         if not self.deaf:
             for listener in self._listeners:
-                listener.send_nowait(FeedHint(frozenset(people)))
+                listener.send_nowait(FeedHint())
+
+    def change(self, *people: int) -> None:
+        """Say whose rights have changed; with nobody: anybody's."""
+        self.changes.append(frozenset(people) or None)
+        self.hint()
+
+    def revoke(self, person: int) -> None:
+        """End this person's sessions and tickets."""
+        self.sessions = {secret: one for secret, one in self.sessions.items() if one[0] != person}
+        self.tickets = {ticket: one for ticket, one in self.tickets.items() if one[0] != person}
+        self.change(person)
 
     # The port itself.
 
-    async def redeem_ticket(self, ticket: str, now: datetime) -> int | None:
-        await self._trip()
-        person, expires_at = self.tickets.pop(ticket, (0, now))
-        return person if now < expires_at else None
+    async def enter(self, entries: Sequence[Entry], now: datetime) -> list[Entrance | None]:
+        await self._trip("enter", len(entries))
+        return [self._enter(entry, now) for entry in entries]
 
-    async def reader_keys(self, person: int, now: datetime) -> frozenset[Key]:
+    def _enter(self, entry: Entry, now: datetime) -> Entrance | None:
+        person, expires_at = self.tickets.pop(entry.ticket or "", (0, now))
+        old = self.sessions.get(entry.session or "")
+        if now < expires_at:
+            if old and old[0] == person:
+                old[2].append(entry.ticket)
+                return Entrance(person, old[1])
+            session = next(self._numbers)
+            secret = f"secret-{session}"
+            self.sessions[secret] = (person, session, [entry.ticket])
+            return Entrance(person, session, secret)
+        if old and (entry.ticket is None or entry.ticket in old[2]):
+            return Entrance(old[0], old[1])
+        return None
+
+    async def rights(self, people: Sequence[int], now: datetime) -> dict[int, Rights]:
+        await self._trip("rights", len(people))
+        return {
+            person: Rights(self.keys[person], frozenset(one[1] for one in self.sessions.values() if one[0] == person))
+            for person in people
+            if person in self.keys
+        }
+
+    async def rights_head(self) -> int:
         await self._trip()
-        return self.keys.get(person, frozenset())
+        return len(self.changes)
+
+    async def rights_changes(self, after: int) -> RightsChanges:
+        await self._trip()
+        named: set[int] = set()
+        for people in self.changes[after:]:
+            if people is None:
+                return RightsChanges(len(self.changes), None)
+            named |= people
+        return RightsChanges(len(self.changes), frozenset(named))
 
     async def feed_after(self, seq: int, limit: int) -> list[FeedItem]:
         await self._trip()
@@ -98,13 +143,16 @@ class MemoryFeed:
         await self._trip()
         return len(self.items)
 
-    async def missed(self, person: int, after_seq: int, limit: int) -> list[FeedItem]:
+    async def missed(self, asked: Sequence[tuple[int, int]], limit: int) -> list[list[FeedItem]]:
         self.missed_asked.set()
-        await self._trip()
-        page = [item for item in self.items[after_seq:] if addresses(item.clauses, self.keys[person])][:limit]
+        await self._trip("missed", len(asked))
+        pages = [self.page(person, after, limit) for person, after in asked]
         if self.before_missed is not None:
             await self.before_missed.wait()
-        return page
+        return pages
+
+    def page(self, person: int, after: int, limit: int) -> list[FeedItem]:
+        return [item for item in self.items[after:] if addresses(item.clauses, self.keys[person])][:limit]
 
     @asynccontextmanager
     async def hints(self) -> AsyncIterator[AsyncIterator[FeedHint]]:
@@ -122,7 +170,9 @@ class MemoryFeed:
         for listener in self._listeners:
             listener.close()
 
-    async def _trip(self) -> None:
+    async def _trip(self, question: str = "", size: int = 0) -> None:
+        if question:
+            self.statements.append((question, size))
         await trio.lowlevel.checkpoint()
         if self.down:
             raise StoreUnreachable("no PostgreSQL answers at memory; start it")

@@ -151,7 +151,7 @@ async def test_readers_that_come_and_go_at_random_miss_nothing_and_see_nothing_t
                     if position > last:
                         break
                 await browser.stream.aclose()
-            expected = await house.feed.missed(person, 0, 10_000)
+            expected = house.feed.page(person, 0, 10_000)
             assert seen == [item.seq for item in expected]
 
         async with trio.open_nursery() as nursery:
@@ -319,10 +319,10 @@ async def test_who_joins_or_leaves_a_group_while_connected_is_routed_by_it_at_on
         await trio.testing.wait_all_tasks_blocked()
         house.feed.person(1, (1, 50))
         house.feed.append(to_group)
-        house.feed.hint(people=[1])
+        house.feed.change(1)
         assert await browser.ids(1) == [2]
         house.feed.person(1)
-        house.feed.hint(people=[1])
+        house.feed.change(1)
         await trio.testing.wait_all_tasks_blocked()
         house.feed.publish(to_group)
         house.feed.publish(to_person(1))
@@ -334,7 +334,7 @@ async def test_who_may_not_listen_any_more_is_cut() -> None:
         house.feed.person(1)
         browser = await house.open(1)
         del house.feed.keys[1]
-        house.feed.hint(people=[1])
+        house.feed.change(1)
         assert await browser.next_event() is None
         assert house.metric("ent_notify_gateway_streams_closed_total", reason="revoked") == 1
         refused = await house.get(f"/v1/stream?ticket={house.feed.ticket(1)}")

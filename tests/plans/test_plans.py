@@ -95,9 +95,10 @@ QUESTIONS: dict[str, tuple[str, int, Parameters]] = {
     "inbox": ("inbox.page", 2_000, lambda s: {"person_id": GUARDIAN, "now": NOW, "before": 2**62, "most": 50}),
     "inbox, an old page": (
         "inbox.page", 2_000, lambda s: {"person_id": GUARDIAN, "now": NOW, "before": 700, "most": 50}),
-    "missed": ("inbox.missed", 2_000, lambda s: {"person_id": GUARDIAN, "now": NOW, "after": 1_900, "most": 100}),
+    "missed": (
+        "streams.missed", 2_000, lambda s: {"people": [GUARDIAN], "after": [1_900], "now": NOW, "most": 100}),
     "feed after": ("inbox.feed_after", 150, lambda s: {"after": 1_900, "most": 100}),
-    "keys": ("inbox.keys", 100, lambda s: {"person_id": GUARDIAN, "now": NOW}),
+    "keys": ("streams.keys", 100, lambda s: {"people": [GUARDIAN], "now": NOW}),
     "mark all read": ("inbox.mark_all_read", 10, lambda s: {"person_id": GUARDIAN, "upto": 1_990}),
     "relay": ("fanout.relay", 10, lambda s: {"most": 10_000}),
     "unplanned": ("fanout.unplanned", 10, lambda s: {"most": 2_000}),
@@ -187,7 +188,7 @@ async def page(watch: Watch, person: int, before: int = 2**62) -> Touched:
 @pytest.mark.parametrize("person", [1, 500, 751, 1000, 1724, 1726, 1830, 1850, 94_000, 199_000])
 async def test_a_page_costs_the_same_for_everybody_and_wherever_it_is(watch: Watch, person: int) -> None:
     """By index alone, and bounded by the reader's keys and the page's length: not by how much was ever published."""
-    keys = await watch.touched("inbox.keys", person_id=person, now=NOW)
+    keys = await watch.touched("streams.keys", people=[person], now=NOW)
     bound = 3 * 50 * (len(keys.answer) + 2) + 200
     for before in (2**62, 1_500, 300):
         touched = await page(watch, person, before)

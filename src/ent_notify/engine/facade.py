@@ -27,8 +27,8 @@ from ent_notify.model.delivery import Ledger
 from ent_notify.model.directory import OnProgress, SyncReport
 from ent_notify.model.events import BUILT_IN, Event
 from ent_notify.model.fanout import ChannelLedger, Lane, Published
-from ent_notify.model.feed import FeedHint, FeedItem, Key
-from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader
+from ent_notify.model.feed import Entrance, Entry, FeedHint, FeedItem, Rights, RightsChanges
+from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader, StreamSession
 from ent_notify.model.people import DeviceId, DeviceRegistration, Preference, Profile, Provider, SourceItem
 from ent_notify.model.receipts import BounceCounts
 from ent_notify.policy.contact import may_open
@@ -47,6 +47,7 @@ from ent_notify.store.fanout import PostgresFanout
 from ent_notify.store.inbox import PostgresInbox
 from ent_notify.store.publishing import PostgresPublishing
 from ent_notify.store.receipts import PostgresReceipts
+from ent_notify.store.streams import PostgresStreams
 from ent_notify.words import Project, Words
 
 
@@ -65,6 +66,7 @@ class Engine:
         self._publishing = PostgresPublishing(db)
         self._explaining = PostgresExplaining(db)
         self._inbox = PostgresInbox(db)
+        self._streams = PostgresStreams(db)
         self._conversations = PostgresConversations(db)
         self._fanout = PostgresFanout(db)
         self._directory = PostgresDirectory(db)
@@ -242,7 +244,18 @@ class Engine:
     async def stream_ticket(self, reader: Reader) -> str:
         """A single-use ticket that opens one live stream within the set seconds."""
         life = timedelta(seconds=self.settings.gateway.ticket_seconds)
-        return await self._inbox.issue_ticket(reader.person, self.clock.now(), life)
+        return await self._streams.issue_ticket(reader.person, self.clock.now(), life)
+
+    async def stream_sessions(self, reader: Reader) -> list[StreamSession]:
+        """Where somebody may listen: their stream sessions that go on, newest first."""
+        return await self._streams.sessions(reader.person, self.clock.now())
+
+    async def revoke_streams(self, reader: Reader, session: int | None = None) -> int:
+        """End a session (signing out), or every session and ticket of somebody; how many sessions ended.
+
+        Gateways cut the streams at the next hint, or within a second. Whoever may still take tickets can come back.
+        """
+        return await self._streams.revoke(reader.person, session)
 
     # ------------------------------------------------------------ conversations
 
@@ -273,13 +286,21 @@ class Engine:
 
     # ------------------------------------------------------------ the live feed (FeedPort)
 
-    async def redeem_ticket(self, ticket: str, now: datetime) -> int | None:
+    async def enter(self, entries: Sequence[Entry], now: datetime) -> list[Entrance | None]:
         """See FeedPort."""
-        return await self._inbox.redeem_ticket(ticket, now)
+        return await self._streams.enter(entries, now, timedelta(hours=self.settings.gateway.session_hours))
 
-    async def reader_keys(self, person: int, now: datetime) -> frozenset[Key]:
+    async def rights(self, people: Sequence[int], now: datetime) -> Mapping[int, Rights]:
         """See FeedPort."""
-        return await self._inbox.reader_keys(person, now)
+        return await self._streams.rights(people, now)
+
+    async def rights_head(self) -> int:
+        """See FeedPort."""
+        return await self._streams.rights_head()
+
+    async def rights_changes(self, after: int) -> RightsChanges:
+        """See FeedPort."""
+        return await self._streams.rights_changes(after)
 
     async def feed_after(self, seq: int, limit: int) -> list[FeedItem]:
         """See FeedPort."""
@@ -289,9 +310,9 @@ class Engine:
         """See FeedPort."""
         return await self._inbox.feed_head()
 
-    async def missed(self, person: int, after_seq: int, limit: int) -> list[FeedItem]:
+    async def missed(self, asked: Sequence[tuple[int, int]], limit: int) -> list[list[FeedItem]]:
         """See FeedPort."""
-        return await self._inbox.missed(person, after_seq, limit, self.clock.now())
+        return await self._streams.missed(asked, limit, self.clock.now())
 
     def hints(self) -> AbstractAsyncContextManager[AsyncIterator[FeedHint]]:
         """See FeedPort."""

@@ -36,7 +36,8 @@ SECURITY_HEADERS: tuple[tuple[str, str], ...] = (
 class Request:
     """One request, whole. Header names are in lower case; of a repeated query field or header, the last counts.
 
-    ``address`` is the reader's network address, as far as trusted proxies tell it.
+    ``address`` is the reader's network address, and ``secure`` says that they came by TLS, as far as trusted proxies
+    tell it.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     address: str
+    secure: bool = False
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; ``RequestRefused`` 415 or 400 if it is anything else."""
@@ -175,9 +177,11 @@ class HttpConnection:
         except ValueError as error:
             raise RequestRefused(400, "Malformed request", f"the target is no URL: {error}") from None
         headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
-        address = self._peer
-        if address in self._trusted and (forwarded := headers.get("x-forwarded-for")):
-            address = forwarded.rpartition(",")[2].strip()
+        address, secure = self._peer, False
+        if self._peer in self._trusted:
+            if forwarded := headers.get("x-forwarded-for"):
+                address = forwarded.rpartition(",")[2].strip()
+            secure = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower() == "https"
         return Request(
             method=head.method.decode("ascii"),
             path=parts.path,
@@ -185,6 +189,7 @@ class HttpConnection:
             headers=headers,
             body=body,
             address=address,
+            secure=secure,
         )
 
 

@@ -8,30 +8,25 @@ live in the same step as that last look, without an await between.
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
 import trio
 
 from ent_notify.errors import RequestRefused, StoreError
+from ent_notify.gateway.gather import Gather
 from ent_notify.gateway.http import Request, check_origin, send_all
 from ent_notify.gateway.metrics import GatewayMetrics
 from ent_notify.gateway.pump import FeedPump
-from ent_notify.gateway.sse import (
-    notification_frame,
-    parse_event_id,
-    position_frame,
-    reload_frame,
-    retry_frame,
-    stream_head,
-)
+from ent_notify.gateway.session import Sessions
+from ent_notify.gateway.sse import parse_event_id, stream_head
 from ent_notify.gateway.streams import Stream, Streams
-from ent_notify.model.feed import Key
+from ent_notify.model.feed import Entrance, Entry, FeedItem, Key, Rights
 from ent_notify.ports import Clock, FeedPort
 from ent_notify.settings import GatewaySettings
 
 _PAGE = 200
 _SEND_SECONDS = 30.0
 """How long a reader may take over one page of its replay."""
-_MAX_TICKET = 512
 _GOLDEN = 0.6180339887498949
 """Steps of the golden ratio, modulo 1, are spread evenly over [0, 1) after any number of them."""
 
@@ -56,71 +51,76 @@ class Joiner:
         self._settings = settings
         self._clock = clock
         self._origins = frozenset(settings.origins)
+        self._sessions = Sessions(settings)
+        self._entries = Gather[Entry, Entrance | None](lambda entries: port.enter(entries, clock.now()))
+        self._rights = Gather[int, Rights](self._ask_rights)
+        self._missed = Gather[tuple[int, int], list[FeedItem]](lambda asked: port.missed(asked, _PAGE))
         self._turn = 0.0
+
+    async def run(self) -> None:
+        """Ask the engine for those who come in, many at a time, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._entries.run)
+            nursery.start_soon(self._rights.run)
+            nursery.start_soon(self._missed.run)
 
     async def join(self, sock: socket.socket, request: Request) -> Stream | None:
         """Make ``request`` a live stream on ``sock``; None if its reader left meanwhile.
 
-        ``GET /v1/stream?ticket=TICKET[&after=SEQ]``; the header Last-Event-ID goes before ``after``. With neither, the
-        stream begins now. Raises ``RequestRefused``: 400 (sequence), 401 (ticket), 403 (origin, or no right to listen),
-        429 and 503 (caps, or not ready).
+        ``GET /v1/stream[?ticket=TICKET][&after=SEQ]``; the header Last-Event-ID goes before ``after``. With neither,
+        the stream begins now. Raises ``RequestRefused``: 400 (sequence), 401 (ticket or session), 403 (origin, or no
+        right to listen), 429 and 503 (caps, or not ready).
         """
         origin = check_origin(request, self._origins)
         after = _resume_point(request)
-        ticket = request.query.get("ticket", "")
-        if not ticket or len(ticket) > _MAX_TICKET:
-            raise RequestRefused(401, "Ticket required", "take a ticket and open the stream with ?ticket=TICKET")
+        entry = self._sessions.entry(request)
         if self._pump.seq is None:
             raise RequestRefused(503, "Not ready", "the feed cannot be read yet; come back soon", 5)
         self._check_room(request.address)
-        person = await self._port.redeem_ticket(ticket, self._clock.now())
-        if person is None:
+        entrance = await self._entries.ask(entry)
+        if entrance is None:
             raise RequestRefused(401, "Ticket refused", "this ticket is unknown, used or too old; take another")
         self._check_room(request.address)
-        if len(self._streams.of_person(person)) >= self._settings.max_per_person:
+        if len(self._streams.of_person(entrance.person)) >= self._settings.max_per_person:
             raise RequestRefused(
                 429, "Too many streams", f"one person has at most {self._settings.max_per_person} streams at once", 30
             )
-        stream = Stream(sock, person, request.address)
+        stream = Stream(sock, entrance.person, entrance.session, request.address)
         self._streams.add(stream)
         try:
             self._streams.set_keys(stream, await self._keys_of(stream))
-            live = await self._catch_up(stream, after, stream_head(allow_origin=origin))
+            head = stream_head(allow_origin=origin, headers=self._sessions.headers(request, entrance))
+            live = await self._catch_up(stream, after, head)
         except BaseException:
             self._streams.remove(stream)
             raise
         return stream if live else None
 
-    async def refresh(self, person: int) -> None:
-        """Route this person's streams by the keys they hold now; cut them if they hold none any more."""
-        keys = await self._port.reader_keys(person, self._clock.now())
-        for stream in self._streams.of_person(person):
-            stream.stale = True
-            if keys:
-                self._streams.set_keys(stream, keys)
-            else:
-                self._streams.cut(stream, "revoked")
-
     async def _keys_of(self, stream: Stream) -> frozenset[Key]:
         """Keys as they are now: read again if a change was announced while they were read."""
         while True:
             stream.stale = False
-            keys = await self._port.reader_keys(stream.person, self._clock.now())
-            if not keys:
+            rights = await self._rights.ask(stream.person)
+            if not rights.keys or stream.session not in rights.sessions:
                 raise RequestRefused(403, "Not allowed", "this person may not listen any more")
             if not stream.stale:
-                return keys
+                return rights.keys
+
+    async def _ask_rights(self, people: Sequence[int]) -> list[Rights]:
+        found = await self._port.rights(people, self._clock.now())
+        return [found.get(person, Rights()) for person in people]
 
     async def _catch_up(self, stream: Stream, after: int | None, head: bytes) -> bool:
         now_at = self._pump.seq or 0
         seen = now_at if after is None else after
-        data = head + retry_frame(self._retry_ms())
+        wire = stream.wire
+        data = head + wire.retry(self._retry_ms())
         if seen > now_at and seen > await self._port.feed_head():
             # A position from another life of the database: nothing can be said about what lies between.
             seen = now_at
-            data += reload_frame(seen)
+            data += wire.reload(seen)
         else:
-            data += position_frame(seen)
+            data += wire.position(seen)
         if not await self._send(stream, data):
             return False
         replayed = 0
@@ -128,7 +128,7 @@ class Joiner:
         while more or stream.owed > seen:
             owed = stream.owed
             try:
-                page = await self._port.missed(stream.person, seen, _PAGE)
+                page = await self._missed.ask((stream.person, seen))
             except StoreError:
                 # The head is out: all that can be done is to end the stream, and the reader resumes.
                 self._streams.cut(stream, "store")
@@ -137,9 +137,9 @@ class Joiner:
             replayed += len(page)
             if replayed > self._settings.max_replay:
                 seen, more, replayed = max(self._pump.seq or 0, owed), False, 0
-                data = reload_frame(seen)
+                data = wire.reload(seen)
             else:
-                data = b"".join(map(notification_frame, page))
+                data = b"".join(map(wire.notification, page))
                 seen = page[-1].seq if more else max(seen, owed, *(item.seq for item in page))
             if not await self._send(stream, data):
                 return False

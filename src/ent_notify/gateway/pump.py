@@ -12,7 +12,7 @@ import trio
 
 from ent_notify.errors import StoreError
 from ent_notify.gateway.metrics import GatewayMetrics
-from ent_notify.model.feed import FeedHint, FeedItem
+from ent_notify.model.feed import FeedItem
 from ent_notify.observe import get_logger
 from ent_notify.ports import FeedPort
 
@@ -23,8 +23,8 @@ _log = get_logger(__name__)
 class FeedPump:
     """Follows the feed from its head at the moment of starting.
 
-    ``publish(item)`` must not block. ``refresh(person)`` re-reads one person's keys; ``concerns(person)`` says
-    whether this process has any reason to.
+    ``publish(item)`` must not block. ``follow_rights()`` is awaited after items were read and before they are handed
+    on: whoever was added to a group, then written to in it, hears it.
     """
 
     def __init__(
@@ -33,18 +33,15 @@ class FeedPump:
         metrics: GatewayMetrics,
         *,
         publish: Callable[[FeedItem], None],
-        concerns: Callable[[int], bool],
-        refresh: Callable[[int], Awaitable[None]],
+        follow_rights: Callable[[], Awaitable[None]],
         poll_seconds: float = 1.0,
     ) -> None:
         self._port = port
         self._metrics = metrics
         self._publish = publish
-        self._concerns = concerns
-        self._refresh = refresh
+        self._follow_rights = follow_rights
         self._poll_seconds = poll_seconds
         self._wake = trio.Event()
-        self._changed_people: set[int] = set()
         self._seq: int | None = None
         self._healthy = False
 
@@ -64,17 +61,12 @@ class FeedPump:
             nursery.start_soon(self._listen)
             nursery.start_soon(self._follow)
 
-    def take_hint(self, hint: FeedHint) -> None:
-        """What a hint does: note whose rights may have changed, and look soon."""
-        self._changed_people.update(person for person in hint.people if self._concerns(person))
-        self._wake.set()
-
     async def _listen(self) -> None:
         while True:
             try:
                 async with self._port.hints() as hints:
-                    async for hint in hints:
-                        self.take_hint(hint)
+                    async for _ in hints:
+                        self._wake.set()
             except StoreError as error:
                 self._failed("hints", error)
             await trio.sleep(self._poll_seconds)
@@ -93,18 +85,12 @@ class FeedPump:
                 await self._wake.wait()
 
     async def _look(self) -> None:
-        # Rights first: whoever was added to a group, then written to in it, hears it.
-        while self._changed_people:
-            person = self._changed_people.pop()
-            try:
-                await self._refresh(person)
-            except StoreError:
-                self._changed_people.add(person)
-                raise
         if self._seq is None:
+            await self._follow_rights()
             self._seq = await self._port.feed_head()
         while True:
             items = await self._port.feed_after(self._seq, _PAGE)
+            await self._follow_rights()
             for item in items:
                 self._publish(item)
                 self._seq = item.seq

@@ -15,6 +15,7 @@ from ent_notify.gateway.http import HttpConnection, Request, Response, receive
 from ent_notify.gateway.join import Joiner
 from ent_notify.gateway.metrics import GatewayMetrics
 from ent_notify.gateway.pump import FeedPump
+from ent_notify.gateway.rights import RightsKeeper
 from ent_notify.gateway.router import Router
 from ent_notify.gateway.streams import Stream, Streams, StreamStatistics
 from ent_notify.model.feed import FeedItem
@@ -72,12 +73,12 @@ class Gateway:
         self._clock = clock
         self._metrics = GatewayMetrics(registry)
         self._streams = Streams(self._metrics, max_pending_bytes=settings.max_pending_bytes)
+        self._rights = RightsKeeper(port, self._streams, self._metrics, clock, refresh_seconds=settings.refresh_seconds)
         self._pump = FeedPump(
             port,
             self._metrics,
             publish=self._publish,
-            concerns=lambda person: bool(self._streams.of_person(person)),
-            refresh=lambda person: self._joiner.refresh(person),
+            follow_rights=self._rights.follow,
             poll_seconds=poll_seconds,
         )
         self._joiner = Joiner(port, self._streams, self._pump, self._metrics, settings=settings, clock=clock)
@@ -111,6 +112,8 @@ class Gateway:
         with listen(settings.host, settings.port) as listener:
             async with trio.open_nursery() as background:
                 background.start_soon(self._pump.run)
+                background.start_soon(self._joiner.run)
+                background.start_soon(self._rights.sweep_forever)
                 background.start_soon(self._streams.flush_forever)
                 background.start_soon(
                     self._streams.heartbeat_forever, settings.heartbeat_seconds, lambda: self._pump.seq or 0
@@ -266,6 +269,7 @@ class Gateway:
         return Response(body=generate_latest(self._metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
     def _publish(self, item: FeedItem) -> None:
+        self._rights.note(item)
         if self._streams.publish(item):
             self._metrics.delay.observe((self._clock.now() - item.published_at).total_seconds())
 

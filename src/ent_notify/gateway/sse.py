@@ -6,6 +6,8 @@ page then asks for its own inbox entry.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import orjson
 
 from ent_notify.model.feed import FeedItem
@@ -13,7 +15,7 @@ from ent_notify.model.feed import FeedItem
 _MAX_EVENT_ID = 2**63 - 1
 
 
-def stream_head(*, allow_origin: str | None) -> bytes:
+def stream_head(*, allow_origin: str | None, headers: Iterable[tuple[str, str]] = ()) -> bytes:
     """The response head of a stream. It has no length: the stream ends when the connection does."""
     head = (
         b"HTTP/1.1 200 OK\r\n"
@@ -24,8 +26,13 @@ def stream_head(*, allow_origin: str | None) -> bytes:
         b"connection: close\r\n"
     )
     if allow_origin is not None:
-        head += f"access-control-allow-origin: {allow_origin}\r\nvary: origin\r\n".encode("ascii")
-    return head + b"\r\n"
+        headers = (
+            ("access-control-allow-origin", allow_origin),
+            ("access-control-allow-credentials", "true"),
+            ("vary", "origin"),
+            *headers,
+        )
+    return head + b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in headers) + b"\r\n"
 
 
 def notification_frame(item: FeedItem) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import trio
 
 from ent_notify.gateway.hub import Hub, Reader
 from ent_notify.gateway.metrics import GatewayMetrics
-from ent_notify.gateway.sse import notification_frame, position_frame, retry_frame
+from ent_notify.gateway.wires import EVENTS, Wire
 from ent_notify.model.feed import FeedItem, Key
 
 _JOINING = sys.maxsize
@@ -31,15 +32,18 @@ class Stream(Reader):
 
     ``floor``: live frames up to this sequence are not for it, because the replay has brought them. While it joins,
     every live frame is below the floor and only leaves its sequence in ``owed``, for the replay to fetch.
-    ``pending``: what the kernel did not take yet; None as long as the reader keeps up.
+    ``pending``: what the kernel did not take yet; None as long as the reader keeps up. ``stale``: its rights may have
+    changed since they were asked for last.
     """
 
-    __slots__ = ("address", "floor", "owed", "pending", "person", "reason", "sock", "stale")
+    __slots__ = ("address", "floor", "owed", "pending", "person", "reason", "session", "sock", "stale", "wire")
 
-    def __init__(self, sock: socket.socket, person: int, address: str) -> None:
+    def __init__(self, sock: socket.socket, person: int, session: int, address: str, wire: Wire = EVENTS) -> None:
         super().__init__()
         self.sock = sock
         self.person = person
+        self.session = session
+        self.wire = wire
         self.address = address
         self.floor = _JOINING
         self.owed = 0
@@ -95,6 +99,10 @@ class Streams:
         """This person's streams."""
         return self._people.get(person, ())
 
+    def people(self) -> list[int]:
+        """Everybody who holds a stream here."""
+        return list(self._people)
+
     def of_address(self, address: str) -> int:
         """How many streams come from this address."""
         return self._addresses.get(address, 0)
@@ -113,6 +121,16 @@ class Streams:
         """Route by ``keys`` from now on. A stream that has ended stays out."""
         if stream in self._all:
             self._hub.set_keys(stream, keys)
+
+    def doubt(self, person: int | None) -> None:
+        """The rights of ``person`` (None: of anybody) may just have changed: whoever is joining asks once more."""
+        for stream in self._all if person is None else self.of_person(person):
+            stream.stale = True
+
+    def ask_to_reload(self, stream: Stream, seq: int) -> None:
+        """Tell a live stream that its reader's inbox may hold more, up to ``seq``, than was sent."""
+        if stream in self._all and stream.floor != _JOINING:
+            self._send([stream], stream.wire.reload(max(seq, stream.floor)))
 
     def go_live(self, stream: Stream, floor: int) -> None:
         """End the joining: everything up to ``floor`` has been replayed, everything above is sent live."""
@@ -165,16 +183,17 @@ class Streams:
     def publish(self, item: FeedItem) -> int:
         """Send one notification to whom it addresses, each once; how many streams that was. Never blocks."""
         seq = item.seq
-        due = []
+        due: defaultdict[Wire, list[Stream]] = defaultdict(list)
         for stream in self._hub.addressed(item.clauses):
             if seq > stream.floor:
-                due.append(stream)
+                due[stream.wire].append(stream)
             else:
                 stream.owed = seq
-        if due:
-            self._send(due, notification_frame(item))
-            self._metrics.frames.inc(len(due))
-        return len(due)
+        for wire, streams in due.items():
+            self._send(streams, wire.notification(item))
+        sent = sum(map(len, due.values()))
+        self._metrics.frames.inc(sent)
+        return sent
 
     async def heartbeat_forever(self, period: float, position: Callable[[], int]) -> None:
         """The one timer of all streams: each gets a comment, and its position, once per ``period`` seconds."""
@@ -183,16 +202,16 @@ class Streams:
                 await trio.sleep(period / _HEARTBEAT_TURNS)
                 seq = position()
                 # Whoever is behind hears enough, and whoever is ahead of the feed must not be moved back.
-                self._send(
-                    [
-                        stream
-                        for stream in self._all
-                        if stream.sock.fileno() % _HEARTBEAT_TURNS == turn
+                due: defaultdict[Wire, list[Stream]] = defaultdict(list)
+                for stream in self._all:
+                    if (
+                        stream.sock.fileno() % _HEARTBEAT_TURNS == turn
                         and stream.pending is None
                         and stream.floor <= seq
-                    ],
-                    position_frame(seq),
-                )
+                    ):
+                        due[stream.wire].append(stream)
+                for wire, streams in due.items():
+                    self._send(streams, wire.heartbeat(seq))
 
     async def flush_forever(self) -> None:
         """Send what slow readers have pending, as they take it: one short-lived task for each."""
@@ -255,7 +274,7 @@ class Streams:
         for place, stream in enumerate(streams):
             wait = retry_seconds * (1 + place / len(streams))
             if stream.floor != _JOINING:
-                self._send([stream], retry_frame(round(wait * 1000)))
+                self._send([stream], stream.wire.retry(round(wait * 1000)))
             if stream.pending is None:
                 self.cut(stream, "drained")
         with trio.move_on_after(patience):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -25,6 +25,10 @@ class Clause:
         """Read ``{"in": [[scope, ref], ...], "not": [[scope, ref], ...]}`` (``not`` may be left out)."""
         return cls(_keys(clause["in"]), _keys(clause.get("not", ())))
 
+    def addresses(self, keys: Set[Key]) -> bool:
+        """Whether it addresses somebody who holds ``keys``."""
+        return not keys.isdisjoint(self.included) and keys.isdisjoint(self.excluded)
+
 
 @dataclass(frozen=True, slots=True)
 class FeedItem:
@@ -44,7 +48,7 @@ class FeedItem:
 
 @dataclass(frozen=True, slots=True)
 class FeedHint:
-    """ "Something may be new." Hints may be lost, doubled or late: the feed itself is the truth.
+    """ "Something may be new." Hints may be lost, doubled or late: the feed, and the changes of rights, are the truth.
 
     ``people`` (internal ids) are those whose groups or rights may have changed just now; usually empty.
     """
@@ -54,6 +58,42 @@ class FeedHint:
     """How far the feed reached when the hint was given; None: not said, or it is about rights."""
     subjects: frozenset[str] | None = None
     """The subjects that the news concern (see ``ent_notify.model.subjects``); None: anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What somebody shows who asks for a stream: a ticket, the secret of a stream session, or both."""
+
+    ticket: str | None
+    session: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Who is let in, and in which session. ``secret`` is a new session's, for its reader alone."""
+
+    person: int
+    session: int
+    secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What somebody may hear now: the keys that they hold, and the sessions in which they may listen.
+
+    Without keys they may not listen at all (they have left).
+    """
+
+    keys: frozenset[Key] = frozenset()
+    sessions: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RightsChanges:
+    """Whose rights may have changed, up to a place in the order of such changes. ``people`` None: anybody's."""
+
+    seq: int
+    people: frozenset[int] | None
 
 
 def clauses_from_json(clauses: Iterable[Mapping[str, Sequence[Sequence[int]]]]) -> tuple[Clause, ...]:

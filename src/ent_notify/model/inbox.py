@@ -83,3 +83,12 @@ class Explanation:
     read: bool
     published_at: datetime
     deliveries: tuple[DeliveryExplained, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSession:
+    """Somewhere a person may listen live: a browser or an app that has shown a ticket."""
+
+    id: int
+    opened_at: datetime
+    expires_at: datetime

@@ -236,6 +236,13 @@ class GatewaySettings(Group):
     """Exact origins whose pages may open a stream or post; in the environment, separated by commas."""
     ticket_seconds: float = Field(default=60.0, ge=1, le=60)
     """Life of a stream ticket; it is single-use."""
+    session_hours: float = Field(default=12.0, gt=0, le=720)
+    """Hours that a stream session lasts, which a ticket opens: so long a browser may connect again by itself."""
+    tls: bool = False
+    """Whether browsers reach us by TLS although no trusted proxy says so by X-Forwarded-Proto: session cookies are then
+    Secure, and bound to our host name."""
+    refresh_seconds: float = Field(default=900.0, ge=10, le=86_400)
+    """Seconds within which what a held stream may hear is read again, even if nothing said that it has changed."""
     heartbeat_seconds: float = Field(default=25.0, ge=1, le=300)
     """Seconds of silence after which a stream gets a comment, so that proxies keep it open."""
     retry_seconds: float = Field(default=3.0, ge=0.1, le=300)

@@ -1,26 +1,23 @@
-"""Reading from PostgreSQL: inbox pages, read marks, the live feed, stream tickets."""
+"""Reading from PostgreSQL: inbox pages, read marks, the live feed."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ent_notify.errors import NotFound
 from ent_notify.model.delivery import Urgency
-from ent_notify.model.feed import FeedHint, FeedItem, Key, clauses_from_json
+from ent_notify.model.feed import FeedHint, FeedItem, clauses_from_json
 from ent_notify.model.inbox import InboxEntry, Reader
 from ent_notify.store.database import Database
 
-TICKET_LIFE = timedelta(seconds=60)
 FIRST_PAGE = 2**62
 """A place in the feed beyond every real one: a page before it is the newest."""
 
 
 class PostgresInbox:
-    """Inbox and feed; fulfils FeedPort."""
+    """Inbox and feed; with PostgresStreams it fulfils FeedPort."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -78,26 +75,6 @@ class PostgresInbox:
         """Mark everything up to a place in the feed as read."""
         await self._db.execute("inbox.mark_all_read", person_id=person, upto=upto)
 
-    async def issue_ticket(self, person: int, now: datetime, life: timedelta = TICKET_LIFE) -> str:
-        """A single-use ticket that opens one stream within ``life``; only its digest is stored."""
-        ticket = secrets.token_urlsafe(32)
-        await self._db.execute("inbox.issue_ticket", digest=_digest(ticket), person_id=person, expires_at=now + life)
-        return ticket
-
-    async def expire_tickets(self, now: datetime) -> None:
-        """Forget the tickets that nobody took in time."""
-        await self._db.execute("inbox.expire_tickets", now=now)
-
-    async def redeem_ticket(self, ticket: str, now: datetime) -> int | None:
-        """See FeedPort."""
-        person: int | None = await self._db.fetchval("inbox.redeem_ticket", digest=_digest(ticket), now=now)
-        return person
-
-    async def reader_keys(self, person: int, now: datetime) -> frozenset[Key]:
-        """See FeedPort."""
-        rows = await self._db.fetch("inbox.keys", person_id=person, now=now)
-        return frozenset((row["scope"], row["ref"]) for row in rows)
-
     async def feed_after(self, seq: int, limit: int) -> list[FeedItem]:
         """See FeedPort."""
         rows = await self._db.fetch("inbox.feed_after", after=seq, most=limit)
@@ -118,21 +95,6 @@ class PostgresInbox:
         """See FeedPort."""
         return int(await self._db.fetchval("inbox.feed_head"))
 
-    async def missed(self, person: int, after_seq: int, limit: int, now: datetime) -> list[FeedItem]:
-        """See FeedPort."""
-        rows = await self._db.fetch("inbox.missed", person_id=person, after=after_seq, most=limit, now=now)
-        return [
-            FeedItem(
-                row["seq"],
-                row["notification"],
-                row["type"],
-                row["category"],
-                Urgency(row["urgency"]),
-                row["published_at"],
-            )
-            for row in rows
-        ]
-
     @asynccontextmanager
     async def hints(self) -> AsyncIterator[AsyncIterator[FeedHint]]:
         """See FeedPort."""
@@ -143,7 +105,3 @@ class PostgresInbox:
 async def _as_hints(payloads: AsyncIterator[str]) -> AsyncGenerator[FeedHint, None]:
     async for _ in payloads:
         yield FeedHint()
-
-
-def _digest(ticket: str) -> bytes:
-    return hashlib.sha256(ticket.encode()).digest()

@@ -220,6 +220,47 @@ CREATE FUNCTION ent_notify.close_chunks(chunks bigint[], why text, at timestamp 
     where h.id = rest.id
 $$;
 
+CREATE FUNCTION ent_notify.enter_streams(asked_tickets bytea[], asked_sessions bytea[], new_digests bytea[], at timestamp with time zone, life interval) RETURNS TABLE(place bigint, session_id bigint, person_id integer, is_new boolean)
+    LANGUAGE sql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    with asked as (
+        select a.ticket, a.session, a.fresh, a.place
+        from unnest(asked_tickets, asked_sessions, new_digests) with ordinality a (ticket, session, fresh, place)
+    ),
+    taken as (
+        delete from stream_ticket t
+        where t.digest = any (asked_tickets) and t.expires_at > at
+        returning t.digest, t.person_id
+    ),
+    by_ticket as (
+        select distinct on (t.digest) a.place, a.fresh, t.digest as ticket, t.person_id, s.id as session_id
+        from taken t
+        join asked a on a.ticket = t.digest
+        left join stream_session s on s.digest = a.session and s.person_id = t.person_id and s.expires_at > at
+        order by t.digest, a.place
+    ),
+    opened as (
+        insert into stream_session (digest, person_id, tickets, opened_at, expires_at)
+        select b.fresh, b.person_id, array[b.ticket], at, at + life from by_ticket b where b.session_id is null
+        returning id, digest
+    ),
+    gone_on as (
+        update stream_session s
+        set tickets = (b.tickets || s.tickets)[:16]
+        from (select session_id, array_agg(ticket) as tickets from by_ticket where session_id is not null group by session_id) b
+        where s.id = b.session_id
+    )
+    select b.place, coalesce(b.session_id, o.id), b.person_id, b.session_id is null
+    from by_ticket b left join opened o on o.digest = b.fresh
+    union all
+    select a.place, s.id, s.person_id, false
+    from asked a
+    join stream_session s on s.digest = a.session and s.expires_at > at
+    where (a.ticket is null or a.ticket = any (s.tickets))
+      and not exists (select from by_ticket b where b.place = a.place)
+$$;
+
 CREATE FUNCTION ent_notify.forecast_sends(kind_name text, expr jsonb, body jsonb, at timestamp with time zone) RETURNS TABLE(lane_id smallint, timezone text, sends integer)
     LANGUAGE plpgsql STABLE
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -279,6 +320,17 @@ begin
     group by 1, 2;
 end $$;
 
+CREATE FUNCTION ent_notify.guardians_changed() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    perform note_rights_changed(case when count(*) <= 1000 then (
+        select coalesce(array_agg(distinct guardian_id), '{}') from changed
+    ) end) from (select from changed limit 1001) bounded;
+    return null;
+end $$;
+
 CREATE FUNCTION ent_notify.in_hand(campaign bigint) RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -314,6 +366,47 @@ begin
     end if;
     return k;
 end $$;
+
+CREATE FUNCTION ent_notify.memberships_changed() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    perform note_rights_changed(case when count(*) <= 1000 then (
+        select coalesce(array_agg(person_id), '{}') from (
+            select person_id from changed
+            union
+            select g.guardian_id from changed join guardian_link g on g.pupil_id = changed.person_id
+        ) everybody
+    ) end) from (select from changed limit 1001) bounded;
+    return null;
+end $$;
+
+CREATE FUNCTION ent_notify.missed(reader integer, after_seq bigint, most integer, at timestamp with time zone) RETURNS TABLE(feed_seq bigint, notification_id bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    with keys as materialized (
+        select * from ent_notify.reader_keys(reader, at)
+    )
+    select distinct hit.feed_seq, hit.notification_id
+    from keys k
+    cross join lateral (
+        select a.feed_seq, a.notification_id
+        from ent_notify.audience a
+        cross join lateral (   -- (offset 0: one by one in the index's order, and no further than the page)
+            select from ent_notify.notification m
+            where m.id = a.notification_id and m.published_at >= k.since and m.published_at < k.until
+            offset 0
+        ) m
+        where a.scope = k.scope and a.ref = k.ref and not a.excluded and a.feed_seq > after_seq
+          and not exists (
+              select from ent_notify.audience x join keys y on y.scope = x.scope and y.ref = x.ref
+              where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
+          )
+        order by a.feed_seq limit most
+    ) hit
+    order by hit.feed_seq limit most
+$$;
 
 CREATE FUNCTION ent_notify.new_turns(chunks bigint[]) RETURNS TABLE(chunk_id bigint, turn bigint)
     LANGUAGE sql
@@ -365,6 +458,21 @@ begin
     end if;
 end $$;
 
+CREATE FUNCTION ent_notify.note_rights_changed(changed integer[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    if changed = '{}' then
+        return;
+    end if;
+    insert into rights_change as c (xact, people)
+    values (pg_current_xact_id(), case when cardinality(changed) <= 1000 then changed end)
+    on conflict (xact) do update
+    set people = case when cardinality(c.people) + cardinality(excluded.people) <= 1000
+                      then array(select unnest(c.people) union select unnest(excluded.people)) end;
+end $$;
+
 CREATE FUNCTION ent_notify.note_zones() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -402,6 +510,29 @@ begin
     update chunk set state = 4 where campaign_id = wanted and state in (0, 1);
     perform note_action(wanted, 'pause', who, why, at);
     return true;
+end $$;
+
+CREATE FUNCTION ent_notify.people_changed() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    perform note_rights_changed(case when count(*) <= 1000 then (
+        select coalesce(array_agg(n.id), '{}') from changed n join before o on o.id = n.id
+        where (n.hidden_at is null) <> (o.hidden_at is null) or n.profile <> o.profile
+    ) end) from (select from changed limit 1001) bounded;
+    return null;
+end $$;
+
+CREATE FUNCTION ent_notify.people_removed() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    perform note_rights_changed(case when count(*) <= 1000 then (
+        select coalesce(array_agg(id), '{}') from changed
+    ) end) from (select from changed limit 1001) bounded;
+    return null;
 end $$;
 
 CREATE FUNCTION ent_notify.people_under(scope smallint, ref integer, at timestamp with time zone) RETURNS TABLE(person_id integer)
@@ -641,6 +772,20 @@ begin
         where f.person_id is null and 'push' = any (e.channels)
         group by e.campaign_id, l.id, e.held_until
     ) m;
+end $$;
+
+CREATE FUNCTION ent_notify.place_rights_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    place bigint;
+begin
+    update rights_head set last_seq = last_seq + 1 returning last_seq into place;
+    update rights_change set seq = place where xact = new.xact;
+    delete from rights_change where seq <= place - 1000;
+    perform pg_notify('ent_notify_feed', '');
+    return null;
 end $$;
 
 CREATE FUNCTION ent_notify.plan_pieces(campaigns bigint[], zones text[], holds timestamp with time zone[], default_hold timestamp with time zone, at timestamp with time zone) RETURNS SETOF ent_notify.piece
@@ -996,7 +1141,8 @@ begin
         end loop;
     end loop;
     if relayed > 0 then
-        perform pg_notify('ent_notify_feed', '');   -- one hint a batch; readers pull with their cursor
+        -- one hint a batch: how far the feed reaches now; readers pull with their cursor
+        perform pg_notify('ent_notify_feed', (before + relayed)::text);
     end if;
     return relayed;
 end $$;
@@ -1060,6 +1206,22 @@ begin
     where h.id = x.id;
     perform note_action(wanted, 'resume', who, why, at);
     return true;
+end $$;
+
+CREATE FUNCTION ent_notify.revoke_streams(who integer, one bigint DEFAULT NULL::bigint) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    ended int;
+begin
+    if one is null then
+        delete from stream_ticket where person_id = who;
+    end if;
+    delete from stream_session where person_id = who and (one is null or id = one);
+    get diagnostics ended = row_count;
+    perform note_rights_changed(array[who]);
+    return ended;
 end $$;
 
 CREATE FUNCTION ent_notify.set_mail_lane() RETURNS trigger
@@ -1600,6 +1762,18 @@ CREATE TABLE ent_notify.recalled_reader (
     people integer[] NOT NULL
 );
 
+CREATE TABLE ent_notify.rights_change (
+    xact xid8 NOT NULL,
+    seq bigint,
+    people integer[]
+);
+
+CREATE TABLE ent_notify.rights_head (
+    only_row boolean DEFAULT true NOT NULL,
+    last_seq bigint NOT NULL,
+    CONSTRAINT rights_head_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE ent_notify.school (
     id integer NOT NULL,
     uai text NOT NULL,
@@ -1630,6 +1804,24 @@ CREATE TABLE ent_notify.sender_limit (
     CONSTRAINT sender_limit_only_row_check CHECK (only_row)
 );
 
+CREATE TABLE ent_notify.stream_session (
+    id bigint NOT NULL,
+    digest bytea NOT NULL,
+    person_id integer NOT NULL,
+    tickets bytea[] NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ent_notify.stream_session ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.stream_session_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE ent_notify.stream_ticket (
     digest bytea NOT NULL,
     person_id integer NOT NULL,
@@ -1644,6 +1836,8 @@ INSERT INTO ent_notify.feed VALUES (true, 0);
 
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
+
+INSERT INTO ent_notify.rights_head VALUES (true, 0);
 
 SELECT pg_catalog.setval('ent_notify.campaign_action_id_seq', 1, false);
 
@@ -1662,6 +1856,8 @@ SELECT pg_catalog.setval('ent_notify.people_group_id_seq', 1, false);
 SELECT pg_catalog.setval('ent_notify.person_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.school_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.stream_session_id_seq', 1, false);
 
 ALTER TABLE ONLY ent_notify.audience
     ADD CONSTRAINT audience_pkey PRIMARY KEY (notification_id, clause, excluded, scope, ref);
@@ -1747,6 +1943,15 @@ ALTER TABLE ONLY ent_notify.reading
 ALTER TABLE ONLY ent_notify.recalled_reader
     ADD CONSTRAINT recalled_reader_pkey PRIMARY KEY (notification_id, bucket);
 
+ALTER TABLE ONLY ent_notify.rights_change
+    ADD CONSTRAINT rights_change_pkey PRIMARY KEY (xact);
+
+ALTER TABLE ONLY ent_notify.rights_change
+    ADD CONSTRAINT rights_change_seq_key UNIQUE (seq);
+
+ALTER TABLE ONLY ent_notify.rights_head
+    ADD CONSTRAINT rights_head_pkey PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY ent_notify.school
     ADD CONSTRAINT school_join_id_key UNIQUE (join_id);
 
@@ -1761,6 +1966,12 @@ ALTER TABLE ONLY ent_notify.sender_limit
 
 ALTER TABLE ONLY ent_notify.sender
     ADD CONSTRAINT sender_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY ent_notify.stream_session
+    ADD CONSTRAINT stream_session_digest_key UNIQUE (digest);
+
+ALTER TABLE ONLY ent_notify.stream_session
+    ADD CONSTRAINT stream_session_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ent_notify.stream_ticket
     ADD CONSTRAINT stream_ticket_pkey PRIMARY KEY (digest);
@@ -1810,15 +2021,41 @@ CREATE INDEX person_dropped ON ent_notify.person USING btree (email_dropped_at) 
 
 CREATE INDEX person_hidden ON ent_notify.person USING btree (id) WHERE (hidden_at IS NOT NULL);
 
+CREATE INDEX stream_session_expiry ON ent_notify.stream_session USING btree (expires_at);
+
+CREATE INDEX stream_session_person ON ent_notify.stream_session USING btree (person_id);
+
+CREATE INDEX stream_ticket_expiry ON ent_notify.stream_ticket USING btree (expires_at);
+
+CREATE INDEX stream_ticket_person ON ent_notify.stream_ticket USING btree (person_id);
+
 CREATE TRIGGER device_opens_lane AFTER INSERT ON ent_notify.device REFERENCING NEW TABLE AS registered FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.open_lanes();
+
+CREATE TRIGGER guardian_added AFTER INSERT ON ent_notify.guardian_link REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.guardians_changed();
+
+CREATE TRIGGER guardian_changed AFTER UPDATE ON ent_notify.guardian_link REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.guardians_changed();
+
+CREATE TRIGGER guardian_removed AFTER DELETE ON ent_notify.guardian_link REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.guardians_changed();
+
+CREATE TRIGGER membership_added AFTER INSERT ON ent_notify.membership REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
+
+CREATE TRIGGER membership_changed AFTER UPDATE ON ent_notify.membership REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
+
+CREATE TRIGGER membership_removed AFTER DELETE ON ent_notify.membership REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
+
+CREATE TRIGGER person_changed AFTER UPDATE ON ent_notify.person REFERENCING OLD TABLE AS before NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.people_changed();
 
 CREATE TRIGGER person_mail_lane_insert BEFORE INSERT ON ent_notify.person FOR EACH ROW WHEN ((new.email IS NOT NULL)) EXECUTE FUNCTION ent_notify.set_mail_lane();
 
 CREATE TRIGGER person_mail_lane_update BEFORE UPDATE OF email ON ent_notify.person FOR EACH ROW WHEN ((new.email IS DISTINCT FROM old.email)) EXECUTE FUNCTION ent_notify.set_mail_lane();
 
+CREATE TRIGGER person_removed AFTER DELETE ON ent_notify.person REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.people_removed();
+
 CREATE TRIGGER person_zones_insert AFTER INSERT ON ent_notify.person REFERENCING NEW TABLE AS placed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.note_zones();
 
 CREATE TRIGGER person_zones_update AFTER UPDATE ON ent_notify.person REFERENCING NEW TABLE AS placed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.note_zones();
+
+CREATE CONSTRAINT TRIGGER rights_change_placed AFTER INSERT ON ent_notify.rights_change DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ent_notify.place_rights_change();
 
 ALTER TABLE ONLY ent_notify.audience
     ADD CONSTRAINT audience_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;

@@ -51,35 +51,6 @@ where a.notification_id = any (:notifications::bigint[]) and m.superseded_by is 
   )
 group by a.notification_id;
 
--- name: missed
--- A reader's next entries after a place in the feed, oldest first.
-with keys as materialized (
-    select * from reader_keys(:person_id, :now)
-)
-select e.feed_seq as seq, n.id as notification, n.type, n.category, n.urgency, n.published_at
-from (
-    select distinct hit.feed_seq, hit.notification_id
-    from keys k
-    cross join lateral (
-        select a.feed_seq, a.notification_id
-        from audience a
-        cross join lateral (   -- (as in page)
-            select from notification m
-            where m.id = a.notification_id and m.published_at >= k.since and m.published_at < k.until
-            offset 0
-        ) m
-        where a.scope = k.scope and a.ref = k.ref and not a.excluded and a.feed_seq > :after
-          and not exists (
-              select from audience x join keys y on y.scope = x.scope and y.ref = x.ref
-              where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
-          )
-        order by a.feed_seq limit :most
-    ) hit
-    order by hit.feed_seq limit :most
-) e
-cross join lateral (select * from notification n where n.id = e.notification_id offset 0) n
-order by e.feed_seq;
-
 -- name: feed_after
 -- The feed itself after a place: final order, no gaps.
 select n.feed_seq as seq, n.id as notification, n.type, n.category, n.urgency, n.published_at, n.clauses
@@ -91,11 +62,6 @@ limit :most;
 -- name: feed_head$
 -- The last place that the relay has given.
 select last_seq from feed;
-
--- name: keys
--- The audience keys that somebody holds now; none for one who has left.
-select distinct k.scope, k.ref from reader_keys(:person_id, :now) k
-where k.until > :now;
 
 -- name: mark_read!
 -- Add read marks above the watermark; what has become contiguous is compacted by the next statement.
@@ -112,18 +78,6 @@ insert into reading (person_id, watermark) values (:person_id, :upto)
 on conflict (person_id) do update
 set watermark = greatest(reading.watermark, excluded.watermark),
     above = array(select s from unnest(reading.above) s where s > greatest(reading.watermark, excluded.watermark) order by s);
-
--- name: issue_ticket!
--- Store a stream ticket's digest; the ticket itself is never stored.
-insert into stream_ticket (digest, person_id, expires_at) values (:digest, :person_id, :expires_at);
-
--- name: redeem_ticket$
--- Take a ticket: once, and only before its end.
-delete from stream_ticket where digest = :digest and expires_at > :now returning person_id;
-
--- name: expire_tickets!
--- Forget tickets that nobody took.
-delete from stream_ticket where expires_at <= :now;
 
 -- name: find_person^
 -- Somebody by external id.

@@ -1,0 +1,68 @@
+"""The two ways in which a stream is written: the bytes of each thing that a reader is told.
+
+A frame is built once and sent to everybody who listens that way.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ent_notify.gateway import sse
+from ent_notify.model.feed import FeedItem
+
+
+class Wire(Protocol):
+    """How one kind of stream is written, and whether its reader may say something."""
+
+    listens: bool
+    """Whether the reader may write; one of a stream that does not listen ends it with its first byte."""
+
+    def notification(self, item: FeedItem) -> bytes:
+        """One notification."""
+        ...
+
+    def position(self, seq: int) -> bytes:
+        """Where the stream stands, when it opens."""
+        ...
+
+    def heartbeat(self, seq: int) -> bytes:
+        """The same, now and then, to a stream that may be silent for hours."""
+        ...
+
+    def reload(self, seq: int) -> bytes:
+        """Too much was missed to replay: read the inbox again; the stream goes on after ``seq``."""
+        ...
+
+    def retry(self, milliseconds: int) -> bytes:
+        """How long to wait before the next connection."""
+        ...
+
+    def goodbye(self, reason: str) -> bytes:
+        """The last word before a stream is ended for ``reason`` (a label of the metric of closed streams)."""
+        ...
+
+
+class _ServerSentEvents:
+    listens = False
+
+    def notification(self, item: FeedItem) -> bytes:
+        return sse.notification_frame(item)
+
+    def position(self, seq: int) -> bytes:
+        return sse.position_frame(seq)
+
+    def heartbeat(self, seq: int) -> bytes:
+        return sse.position_frame(seq)
+
+    def reload(self, seq: int) -> bytes:
+        return sse.reload_frame(seq)
+
+    def retry(self, milliseconds: int) -> bytes:
+        return sse.retry_frame(milliseconds)
+
+    def goodbye(self, reason: str) -> bytes:
+        return b""
+
+
+EVENTS: Wire = _ServerSentEvents()
+"""Server-sent events, for browsers and whoever reads HTTP."""
