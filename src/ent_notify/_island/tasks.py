@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError, Event, Lock, Queue, Semaphore, sleep, timeout
 from collections.abc import Awaitable, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 __all__ = [
+    "Bell",
     "CancelledError",
     "Event",
     "Future",
@@ -33,6 +35,24 @@ Future = asyncio.Future
 Task = asyncio.Task
 
 _background: set[asyncio.Task[Any]] = set()  # asyncio itself keeps only weak references to tasks
+
+
+class Bell:
+    """An event that any thread may ring. Made, and waited for, on the island; rings between two waits are one."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Let whoever waits go on. After the island's end it does nothing."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self) -> None:
+        """Wait until it has rung since the last wait."""
+        await self._event.wait()
+        self._event.clear()
 
 
 async def gather(work: Iterable[Coroutine[Any, Any, T]], *, limit: int) -> list[T]:

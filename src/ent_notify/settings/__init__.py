@@ -6,6 +6,7 @@ Both raise ``SettingsError``, which names every setting that is unknown or wrong
 
 from ent_notify.settings.groups import (
     ApnsApp,
+    BusSettings,
     DirectorySettings,
     EmailSettings,
     FcmApp,
@@ -29,6 +30,7 @@ __all__ = [
     "CONFIG_VARIABLE",
     "ENV_PREFIX",
     "ApnsApp",
+    "BusSettings",
     "DirectorySettings",
     "EmailSettings",
     "FcmApp",

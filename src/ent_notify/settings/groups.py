@@ -20,6 +20,7 @@ from ent_notify.settings.kinds import (
     BaseUrl,
     Dsn,
     MailAddress,
+    NatsServers,
     Origins,
     Table,
     TimeZone,
@@ -251,6 +252,52 @@ class GatewaySettings(Group):
     """Seconds that a stopping gateway takes to tell its streams to go elsewhere."""
 
 
+class BusSettings(Group):
+    """How workers tell gateways that something is new. What the bus loses is found by polling, once a second."""
+
+    kind: Literal["auto", "process", "postgres", "nats"] = "auto"
+    """`postgres`: LISTEN and NOTIFY, for a handful of gateways. `nats`: a NATS cluster, for many. `process`: within one
+    process that works and serves. `auto`: `nats` when servers are given, else `postgres`."""
+    servers: NatsServers = ()
+    """Servers of the NATS cluster, such as `nats://n1:4222`; in the environment, separated by commas."""
+    prefix: str = Field(default="ent_notify", pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=100)
+    """First words of every NATS subject: one for each platform that shares the cluster."""
+    username: str | None = None
+    """User at the NATS servers, if they ask for one."""
+    password: SecretStr | None = None
+    """Password at the NATS servers."""
+    password_file: Path | None = None
+    """File that holds the password at the NATS servers."""
+    ca_file: Path | None = None
+    """Certificates that the NATS servers' own are checked against; left out: those of the system. With it, or with a
+    server written `tls://`, the connection is by TLS."""
+    certificate_file: Path | None = None
+    """Our own certificate, if the NATS servers ask for one."""
+    certificate_key_file: Path | None = None
+    """The private key of our own certificate."""
+    ping_seconds: float = Field(default=5.0, ge=0.1, le=300)
+    """Seconds between two pings of a NATS server; after two without an answer another server is taken."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> BusSettings:
+        if self.kind == "nats" and not self.servers:
+            raise ValueError("the bus is nats and no server is given; give bus.servers, or leave out bus.kind")
+        if self.kind in ("process", "postgres") and self.servers:
+            raise ValueError(f"servers are given and the bus is {self.kind}; write nats, or leave one of the two out")
+        if (self.username is None) != (self.password is None):
+            raise ValueError("a username and a password belong together; give both or neither")
+        if (self.certificate_file is None) != (self.certificate_key_file is None):
+            raise ValueError("certificate_file and certificate_key_file belong together; give both or neither")
+        return self
+
+    @property
+    def chosen(self) -> Literal["process", "postgres", "nats"]:
+        """The bus that it is: `auto` made out."""
+        if self.kind == "auto":
+            return "nats" if self.servers else "postgres"
+        return self.kind
+
+
 class MailGroup(Group):
     """Mail domains that one provider receives, limited together. Its table name is the group's name."""
 
@@ -341,6 +388,7 @@ class Settings(BaseSettings):
     fcm: Table[FcmApp] = Field(default_factory=dict)
     mail_groups: Table[MailGroup] = Field(default_factory=dict)
     gateway: GatewaySettings = GatewaySettings()
+    bus: BusSettings = BusSettings()
     rates: RateSettings = RateSettings()
     pause: PauseSettings = PauseSettings()
     directory: DirectorySettings = DirectorySettings()

@@ -59,6 +59,13 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _nats_server(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("nats", "tls") or not parts.hostname or parts.path or parts.query or "@" in parts.netloc:
+        raise ValueError("give addresses such as nats://host:4222 or tls://host:4222, without a user or a password")
+    return text
+
+
 def _dsn(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     parts = urlsplit(text)
@@ -106,6 +113,10 @@ Dsn = Annotated[SecretStr, AfterValidator(_dsn)]
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_comma_separated)]
 """In TOML a list; in the environment, separated by commas."""
 Addresses = Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], NoDecode, BeforeValidator(_comma_separated)]
+
+NatsServers = Annotated[
+    tuple[Annotated[str, AfterValidator(_nats_server)], ...], NoDecode, BeforeValidator(_comma_separated)
+]
 
 TableName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Table = Annotated[Mapping[TableName, _T], AfterValidator(Entries), PlainSerializer(dict)]
