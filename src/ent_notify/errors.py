@@ -7,10 +7,12 @@ Each message says what was wrong, with which value, and what to do about it::
     ├── PublishError           an event was refused, and nothing was written
     │   ├── MalformedEvent     its shape is wrong
     │   ├── UnknownAudience    it names a group, school or person that is not in the directory
+    │   ├── MalformedMessage   a conversation's subject or message cannot be kept as it is
     │   └── SenderLimited      its sender publishes more than is allowed
     ├── DirectoryError         a directory import or sync could not go on
     │   ├── SourceError        the export itself cannot be read
     │   └── TooManyRemovals    it would remove more people than the set share: nothing was changed
+    ├── MalformedDevice        a push token or a browser's subscription cannot be one
     ├── NotFound               no such campaign, notification, person or conversation (or not yours)
     ├── NotAllowed             this person may not do that
     ├── StoreError             the database
@@ -43,6 +45,10 @@ class MalformedEvent(PublishError):
     """The event's shape is wrong: unknown type, missing or ill-typed field, bad key or date."""
 
 
+class MalformedMessage(PublishError):
+    """A conversation's subject or message is empty, too long, or holds what no text can. Nothing was written."""
+
+
 class UnknownAudience(PublishError):
     """The audience names a group, school or person that the directory does not hold."""
 
@@ -71,6 +77,10 @@ class TooManyRemovals(DirectoryError):
             f"more than the allowed {allowed_share:.1%}; nothing was changed. Check that the export is whole, "
             f"then run it again with the removals allowed (import-aaf --allow-removals)."
         )
+
+
+class MalformedDevice(EntNotifyError):
+    """A push token or a browser's subscription cannot be one; the message says why and quotes none of it."""
 
 
 class NotFound(EntNotifyError):

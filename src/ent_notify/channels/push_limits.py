@@ -51,11 +51,13 @@ class FcmLimits:
 
 @dataclass(frozen=True, slots=True)
 class WebPushLimits:
-    """Web Push. Sources: RFC 8030 (TTL, Topic), RFC 8291 (plaintext that fits 4,096 bytes), RFC 8292 (VAPID)."""
+    """Web Push. Sources: RFC 8030 (TTL, Topic), RFC 8291 (plaintext that fits 4,096 bytes), RFC 8292 (VAPID). The
+    longest TTL is what FCM and Mozilla's service keep; others answer with what they chose."""
 
     plaintext_bytes: int = 3_993
     topic_characters: int = 32
     ttl_required: bool = True
+    ttl: timedelta = timedelta(days=28)
     vapid_token_life: timedelta = timedelta(hours=24)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ent_notify.model.delivery import Outgoing, Verdict
+from ent_notify.policy.webpush import KNOWN_HOSTS
 
 APNS_PRODUCTION = "api.push.apple.com"
 APNS_SANDBOX = "api.sandbox.push.apple.com"
@@ -54,6 +55,25 @@ class FcmOptions:
     connections: int = 2
     send_timeout: float = 20.0
     late_window: float = 60.0
+    ca: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WebPushOptions:
+    """One site that browsers subscribe to, at every push service.
+
+    ``key`` is the VAPID private key, ``subject`` a mailto: or https: address. ``hosts`` are the push services that may
+    be sent to (empty: any public host). ``connections`` holds for each service; ``send_timeout`` and ``late_window``
+    are as for APNs. ``loopback`` and ``ca`` are for services on this machine.
+    """
+
+    subject: str
+    key: str = field(repr=False)
+    hosts: tuple[str, ...] = KNOWN_HOSTS
+    connections: int = 2
+    send_timeout: float = 10.0
+    late_window: float = 60.0
+    loopback: bool = False
     ca: str | None = field(default=None, repr=False)
 
 

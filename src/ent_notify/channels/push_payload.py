@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from ent_notify.channels.push_limits import APNS, FCM
+from ent_notify.channels.push_limits import APNS, FCM, WEBPUSH
 from ent_notify.model.delivery import Urgency, Verdict, VerdictKind, WakeUp
 
 NO_TEXT = Verdict(VerdictKind.BAD_MESSAGE, "push.NoText")
@@ -75,6 +76,52 @@ def fcm_payload(wake_up: WakeUp, now: datetime) -> FcmPayload | Verdict:
         priority="normal" if wake_up.urgency is Urgency.BULK else "high",
         ttl=left,
     )
+
+
+_URGENCIES = {Urgency.URGENT: "high", Urgency.NORMAL: "normal", Urgency.BULK: "low"}
+"""RFC 8030, 5.3: a device that saves power asks its service to keep what is below a level."""
+_BLOCK = 256
+_TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class WebPushPayload:
+    """What is encrypted for each browser, and the headers that all recipients of it share."""
+
+    plaintext: bytes
+    headers: tuple[tuple[str, str], ...]
+    expires_at: datetime | None
+
+    def ttl(self, now: datetime) -> int:
+        """Seconds for which the push service keeps it (RFC 8030, 5.2); 0: now or never."""
+        longest = int(WEBPUSH.ttl.total_seconds())
+        if self.expires_at is None:
+            return longest
+        return min(max(int((self.expires_at - now).total_seconds()), 0), longest)
+
+
+def webpush_payload(wake_up: WakeUp) -> WebPushPayload | Verdict:
+    """The Web Push form of ``wake_up``, or BadMessage if it is beyond a limit of Web Push.
+
+    ``{"body", "n": notification, "category", "tag"}``, with spaces up to a multiple of 256 bytes: the push service sees
+    a length that says nothing. ``tag`` and the header Topic are the collapse id: a later message takes the place of an
+    earlier one, at the push service and on the screen.
+    """
+    body = orjson.dumps(
+        {
+            "body": wake_up.sentence,
+            "n": wake_up.notification,
+            "category": wake_up.category,
+            "tag": wake_up.collapse_id,
+        }
+    )
+    body = body.ljust(min(-(-len(body) // _BLOCK) * _BLOCK, WEBPUSH.plaintext_bytes))
+    if len(body) > WEBPUSH.plaintext_bytes:
+        return Verdict(VerdictKind.BAD_MESSAGE, "webpush.PayloadTooLarge")
+    if not _TOPIC.match(wake_up.collapse_id):
+        return Verdict(VerdictKind.BAD_MESSAGE, "webpush.BadTopic")
+    headers = (("urgency", _URGENCIES[wake_up.urgency]), ("topic", wake_up.collapse_id))
+    return WebPushPayload(body, headers, wake_up.expires_at)
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:

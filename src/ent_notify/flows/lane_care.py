@@ -64,6 +64,9 @@ class LaneCare:
         ]
         if dropped:
             await self.store.drop(self.lane.channel, dropped, now)
+        if self.lane.channel == "push":
+            # what is one push service's own trouble, its channel looks after: the other services know nothing of it
+            verdicts = [v for v in verdicts if not v.pause_group]
         whole_lane = [v for v in verdicts if v.kind is VerdictKind.PAUSE_CHANNEL or (v.pause_group and self.lane.app)]
         if whole_lane:
             asked = max((v.retry_after for v in whole_lane if v.retry_after is not None), default=None)

@@ -42,8 +42,9 @@ class Verdict:
 
     ``reason`` is a short stable word from a closed list (``apns.Unregistered``, ``smtp.5.1.1``), never text with
     personal data. ``retry_after`` is in seconds, as the provider asked, or None. ``quarantine`` marks a target that
-    must not be tried again until it registers anew, without calling it gone. ``pause_group`` says that the whole
-    group of this target (its mail domain) has to wait ``retry_after`` too, not this delivery alone.
+    must not be tried again until it registers anew, without calling it gone. ``pause_group`` says that the
+    trouble is that of this target's group (its mail domain, its browser's push service), which has to wait too: not of
+    this delivery alone, and not of the whole channel.
     """
 
     kind: VerdictKind

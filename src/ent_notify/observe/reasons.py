@@ -92,7 +92,12 @@ _PUSH = frozenset(
         "UNAVAILABLE",
         "UNREGISTERED",
         "UNSPECIFIED_ERROR",
-        # a connection, either
+        # Web Push
+        "BadKey",
+        "BadSubscription",
+        "HostNotAllowed",
+        "OriginPaused",
+        # a connection, any
         "ConnectionLost",
         "NoAnswer",
         "NoMessageId",

@@ -1,7 +1,8 @@
-"""What an answer of APNs or FCM means: pure tables, one verdict for each answer.
+"""What an answer of APNs, FCM or a Web Push service means: pure tables, one verdict for each answer.
 
 Sources: Apple, "Handling notification responses from APNs"; Google, "FCM error codes" and the reference of
-``google.firebase.fcm.v1.FcmError``; RFC 9113, 6.8 and 8.7 for what a lost stream tells.
+``google.firebase.fcm.v1.FcmError``; RFC 9113, 6.8 and 8.7 for what a lost stream tells; RFC 8030, 5 to 8, and RFC
+8292, 4.2, for Web Push.
 
 A *quarantine* is a ``DROP_TARGET`` whose ``quarantine`` is set: leave that device alone until it registers anew, but do
 not call it gone.
@@ -145,3 +146,32 @@ def fcm_verdict(
 
 
 _FCM_TARGET_FIELDS = frozenset({"message.token", "message.fid"})
+
+
+def webpush_verdict(status: int, retry_after: float | None = None, *, trusted: bool = False) -> Verdict:
+    """The verdict of one push service's answer.
+
+    ``trusted``: the service has taken another message under the same VAPID token. Then a 401 or 403 is about this one
+    subscription, which was made for another key of ours, and a 400 about the message. If not, it is our key or our
+    clock: the service's origin is paused. Redirections are never followed, so they end like a refusal.
+    """
+    word = f"webpush.{status}"
+    match status:
+        case 200 | 201 | 202 | 204:
+            return ACCEPTED
+        case 404 | 410:
+            return Verdict(_KIND.DROP_TARGET, word)
+        case 400 | 401 | 403 if not trusted:
+            return Verdict(_KIND.PAUSE_CHANNEL, word, retry_after, pause_group=True)
+        case 401 | 403:
+            return Verdict(_KIND.DROP_TARGET, word, quarantine=True)
+        case 429:
+            return Verdict(_KIND.RETRY_AT, word, retry_after, pause_group=True)
+        case _ if 500 <= status < 600:
+            return Verdict(_KIND.RETRY_AT, word, retry_after, pause_group=True)
+        case _ if 300 <= status < 400:
+            return Verdict(_KIND.DROP_TARGET, word, quarantine=True)
+        case _ if 400 <= status < 500:
+            return Verdict(_KIND.BAD_MESSAGE, word)
+        case _:
+            return Verdict(_KIND.UNKNOWN, word, pause_group=True)
