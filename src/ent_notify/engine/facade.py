@@ -16,6 +16,7 @@ from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
 from ent_notify.engine.campaigns import Campaigns
+from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
 from ent_notify.engine.receipts import Receipts
 from ent_notify.errors import NotAllowed, PublishError
 from ent_notify.flows.deliver import DeliveryBounds, Outbox
@@ -31,11 +32,12 @@ from ent_notify.model.feed import Entrance, Entry, FeedHint, FeedItem, Rights, R
 from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader, StreamSession
 from ent_notify.model.people import DeviceId, DeviceRegistration, Preference, Profile, Provider, SourceItem
 from ent_notify.model.receipts import BounceCounts
+from ent_notify.model.subjects import HeldSubjects
 from ent_notify.policy.contact import may_open
 from ent_notify.policy.forecast import Forecast
 from ent_notify.policy.pause import PauseHours
 from ent_notify.policy.retry import RetryBounds
-from ent_notify.ports import Clock, EngineObserver, MailChannel, PushChannel, Unobserved
+from ent_notify.ports import Bus, Clock, EngineObserver, MailChannel, PushChannel, Unobserved
 from ent_notify.settings import Settings
 from ent_notify.store import Database, PoolLimits, check, migrate, open_database
 from ent_notify.store.campaigns import PostgresCampaigns
@@ -43,7 +45,6 @@ from ent_notify.store.conversations import PostgresConversations
 from ent_notify.store.devices import DeviceCounts, PostgresDevices
 from ent_notify.store.directory import PostgresDirectory
 from ent_notify.store.explaining import PostgresExplaining
-from ent_notify.store.fanout import PostgresFanout
 from ent_notify.store.inbox import PostgresInbox
 from ent_notify.store.publishing import PostgresPublishing
 from ent_notify.store.receipts import PostgresReceipts
@@ -55,20 +56,21 @@ class Engine:
     """Everything a host can ask. Open one with ``open_engine``; it is used from the trio run that opened it."""
 
     def __init__(
-        self, settings: Settings, db: Database, island: Island, clock: Clock, observer: EngineObserver
+        self, settings: Settings, db: Database, island: Island, bus: Bus, clock: Clock, observer: EngineObserver
     ) -> None:
         self.settings = settings
         self._observer = observer
         self.clock = clock
         self.db = db
         self.island = island
+        self.bus = bus
         self.words = Words()
         self._publishing = PostgresPublishing(db)
         self._explaining = PostgresExplaining(db)
         self._inbox = PostgresInbox(db)
         self._streams = PostgresStreams(db)
         self._conversations = PostgresConversations(db)
-        self._fanout = PostgresFanout(db)
+        self._fanout = SayingFanout(db, bus, self._inbox)
         self._directory = PostgresDirectory(db)
         self._devices = PostgresDevices(db)
         self._outboxes: dict[str, Outbox] = {}
@@ -314,9 +316,13 @@ class Engine:
         """See FeedPort."""
         return await self._streams.missed(asked, limit, self.clock.now())
 
-    def hints(self) -> AbstractAsyncContextManager[AsyncIterator[FeedHint]]:
+    def hints(self, held: HeldSubjects | None = None) -> AbstractAsyncContextManager[AsyncIterator[FeedHint]]:
         """See FeedPort."""
-        return self._inbox.hints()
+        return self.bus.listen(held)
+
+    async def carry_rights(self) -> None:
+        """Carry to the bus what the database says of changed rights, for ever: for a worker to run beside its work."""
+        await carry_rights(self.bus, self.db)
 
     # ------------------------------------------------------------ the worker
 
@@ -415,9 +421,10 @@ async def open_engine(
         if apply_migrations:
             await migrate(db, now=clock.now())
         await check(db)
-        engine = Engine(settings, db, island, clock, metrics or Unobserved())
-        await engine.register_types(BUILT_IN)
-        yield engine
+        async with open_bus(settings.bus, island, db) as bus:
+            engine = Engine(settings, db, island, bus, clock, metrics or Unobserved())
+            await engine.register_types(BUILT_IN)
+            yield engine
 
 
 def _wire(event: Event | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Sequence
 from datetime import datetime
 
 from ent_notify.errors import NotFound
 from ent_notify.model.delivery import Urgency
-from ent_notify.model.feed import FeedHint, FeedItem, clauses_from_json
+from ent_notify.model.feed import FeedItem, clauses_from_json
 from ent_notify.model.inbox import InboxEntry, Reader
 from ent_notify.store.database import Database
 
@@ -94,14 +93,3 @@ class PostgresInbox:
     async def feed_head(self) -> int:
         """See FeedPort."""
         return int(await self._db.fetchval("inbox.feed_head"))
-
-    @asynccontextmanager
-    async def hints(self) -> AsyncIterator[AsyncIterator[FeedHint]]:
-        """See FeedPort."""
-        async with self._db.listen("ent_notify_feed") as payloads, aclosing(_as_hints(payloads)) as hints:
-            yield hints
-
-
-async def _as_hints(payloads: AsyncIterator[str]) -> AsyncGenerator[FeedHint, None]:
-    async for _ in payloads:
-        yield FeedHint()
