@@ -9,6 +9,7 @@ from collections.abc import Iterable, Set
 from typing import Generic, TypeVar
 
 from ent_notify.model.feed import Clause, Key
+from ent_notify.model.subjects import HeldSubjects
 
 
 class Reader:
@@ -37,10 +38,14 @@ _NOBODY: frozenset[Reader] = frozenset()
 
 
 class Hub(Generic[R]):
-    """Routes by audience key. Membership may change at any moment; the next look-up already follows it."""
+    """Routes by audience key. Membership may change at any moment; the next look-up already follows it.
 
-    def __init__(self) -> None:
+    ``held`` is kept in line with the keys that somebody holds.
+    """
+
+    def __init__(self, held: HeldSubjects | None = None) -> None:
         self._topics: dict[Key, Topic] = {}
+        self._held = held
 
     def set_keys(self, reader: R, keys: Iterable[Key]) -> None:
         """List ``reader`` under exactly ``keys``: joins, moves, and (with no keys) leaves. Cost: the keys changed."""
@@ -53,7 +58,7 @@ class Hub(Generic[R]):
             else:
                 self._leave(topic, reader)
         for key in wanted:
-            topic = self._topics.get(key) or self._topics.setdefault(key, Topic(key))
+            topic = self._topics.get(key) or self._open(key)
             topic.add(reader)
             kept.append(topic)
         reader.topics = tuple(kept)
@@ -84,7 +89,15 @@ class Hub(Generic[R]):
             return included[0]
         return set[Reader]().union(*included).difference(*excluded)
 
+    def _open(self, key: Key) -> Topic:
+        topic = self._topics[key] = Topic(key)
+        if self._held is not None:
+            self._held.hold(key)
+        return topic
+
     def _leave(self, topic: Topic, reader: Reader) -> None:
         topic.discard(reader)
         if not topic:
             del self._topics[topic.key]
+            if self._held is not None:
+                self._held.release(topic.key)

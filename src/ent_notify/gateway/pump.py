@@ -13,6 +13,7 @@ import trio
 from ent_notify.errors import StoreError
 from ent_notify.gateway.metrics import GatewayMetrics
 from ent_notify.model.feed import FeedItem
+from ent_notify.model.subjects import HeldSubjects
 from ent_notify.observe import get_logger
 from ent_notify.ports import FeedPort
 
@@ -24,7 +25,8 @@ class FeedPump:
     """Follows the feed from its head at the moment of starting.
 
     ``publish(item)`` must not block. ``follow_rights()`` is awaited after items were read and before they are handed
-    on: whoever was added to a group, then written to in it, hears it.
+    on: whoever was added to a group, then written to in it, hears it. ``held`` tells the source of hints which subjects
+    matter here.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class FeedPump:
         *,
         publish: Callable[[FeedItem], None],
         follow_rights: Callable[[], Awaitable[None]],
+        held: HeldSubjects | None = None,
         poll_seconds: float = 1.0,
     ) -> None:
         self._port = port
         self._metrics = metrics
         self._publish = publish
         self._follow_rights = follow_rights
+        self._held = held
         self._poll_seconds = poll_seconds
         self._wake = trio.Event()
         self._seq: int | None = None
@@ -64,9 +68,10 @@ class FeedPump:
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._port.hints() as hints:
-                    async for _ in hints:
-                        self._wake.set()
+                async with self._port.hints(self._held) as hints:
+                    async for hint in hints:
+                        if hint.seq is None or self._seq is None or hint.seq > self._seq:  # else it was handed on
+                            self._wake.set()
             except StoreError as error:
                 self._failed("hints", error)
             await trio.sleep(self._poll_seconds)

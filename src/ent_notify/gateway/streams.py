@@ -18,6 +18,7 @@ from ent_notify.gateway.hub import Hub, Reader
 from ent_notify.gateway.metrics import GatewayMetrics
 from ent_notify.gateway.wires import EVENTS, Wire
 from ent_notify.model.feed import FeedItem, Key
+from ent_notify.model.subjects import HeldSubjects
 
 _JOINING = sys.maxsize
 _ABRUPT = frozenset({"slow", "revoked"})
@@ -71,7 +72,8 @@ class Streams:
     def __init__(self, metrics: GatewayMetrics, *, max_pending_bytes: int) -> None:
         self._metrics = metrics
         self._max_pending = max_pending_bytes
-        self._hub: Hub[Stream] = Hub()
+        self.held = HeldSubjects()
+        self._hub: Hub[Stream] = Hub(self.held)
         self._all: set[Stream] = set()
         self._slow: set[Stream] = set()
         self._people: dict[int, tuple[Stream, ...]] = {}
