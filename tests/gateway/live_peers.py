@@ -16,6 +16,7 @@ from ent_notify.errors import StoreUnreachable
 from ent_notify.gateway import Gateway, Router
 from ent_notify.model.delivery import Urgency
 from ent_notify.model.feed import Clause, Entrance, Entry, FeedHint, FeedItem, Key, Rights, RightsChanges
+from ent_notify.model.subjects import HeldSubjects
 from ent_notify.settings import GatewaySettings
 
 T0 = datetime(2026, 9, 8, 8, 0, tzinfo=UTC)
@@ -155,7 +156,7 @@ class MemoryFeed:
         return [item for item in self.items[after:] if addresses(item.clauses, self.keys[person])][:limit]
 
     @asynccontextmanager
-    async def hints(self) -> AsyncIterator[AsyncIterator[FeedHint]]:
+    async def hints(self, held: HeldSubjects | None = None) -> AsyncIterator[AsyncIterator[FeedHint]]:
         await self._trip()
         send, receive = trio.open_memory_channel[FeedHint](10_000)
         self._listeners.append(send)

@@ -7,6 +7,7 @@ from live_peers import addresses
 
 from ent_notify.gateway.hub import Hub, Reader
 from ent_notify.model.feed import Clause, Key, clauses_from_json
+from ent_notify.model.subjects import HeldSubjects, subject_of
 
 keys = st.tuples(st.integers(0, 4), st.integers(0, 3))
 key_sets = st.frozensets(keys, max_size=6)
@@ -20,7 +21,8 @@ class HubModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hub: Hub[Reader] = Hub()
+        self.held = HeldSubjects()
+        self.hub: Hub[Reader] = Hub(self.held)
         self.readers: list[Reader] = []
         self.model: dict[Reader, frozenset[Key]] = {}
 
@@ -46,7 +48,9 @@ class HubModel(RuleBasedStateMachine):
 
     @invariant()
     def no_topic_without_reader(self) -> None:
-        assert len(self.hub) == len(frozenset[Key]().union(*self.model.values()))
+        held = frozenset[Key]().union(*self.model.values())
+        assert len(self.hub) == len(held)
+        assert self.held.names() == {subject_of(key) for key in held}
 
 
 TestHubAgainstModel = HubModel.TestCase

@@ -79,6 +79,7 @@ class Gateway:
             self._metrics,
             publish=self._publish,
             follow_rights=self._rights.follow,
+            held=self._streams.held,
             poll_seconds=poll_seconds,
         )
         self._joiner = Joiner(port, self._streams, self._pump, self._metrics, settings=settings, clock=clock)
