@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from ent_notify._island import open_island
 from ent_notify.errors import EntNotifyError, SettingsError, StoreError
 from ent_notify.ports import Clock
-from ent_notify.settings import ApnsApp, EmailSettings, FcmApp, Settings
+from ent_notify.settings import ApnsApp, EmailSettings, FcmApp, Settings, WebPushApp
 from ent_notify.store import Database, open_database
 from ent_notify.store import check as check_schema
 
@@ -64,8 +64,10 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     findings.append(await check_relay(settings.email))
     findings += [check_apns(name, app, clock) for name, app in settings.apns.items()]
     findings += [check_fcm(name, app) for name, app in settings.fcm.items()]
-    if not settings.apns and not settings.fcm:
-        findings.append(warn("push", "no app is configured: no push is sent", "give [apns.NAME] and [fcm.NAME]"))
+    findings += [check_webpush(name, site) for name, site in settings.webpush.items()]
+    if not settings.apns and not settings.fcm and not settings.webpush:
+        remedy = "give [apns.NAME], [fcm.NAME] or [webpush.NAME]"
+        findings.append(warn("push", "no app is configured: no push is sent", remedy))
     findings.append(check_descriptors(settings))
     findings.append(check_disk(settings))
     return findings
@@ -103,6 +105,7 @@ def check_secret_files(settings: Settings) -> Iterator[Finding]:
     files += [settings.privacy.pseudonym_key_file]
     files += [apns.key_file for apns in settings.apns.values()]
     files += [fcm.service_account_file for fcm in settings.fcm.values()]
+    files += [site.key_file for site in settings.webpush.values()]
     given = [file for file in files if file is not None]
     for file in given:
         try:
@@ -246,6 +249,25 @@ def check_fcm(name: str, app: FcmApp) -> Finding:
     except SettingsError as error:
         return fail(check, str(error), remedy)
     return ok(check, f"project {project}; its key can be used")
+
+
+def check_webpush(name: str, site: WebPushApp) -> Finding:
+    """Whether the VAPID key can be used, and whether subscriptions are kept to push services."""
+    check = f"webpush.{name}"
+    try:
+        from ent_notify.channels.webpush_keys import VapidKey
+    except ImportError:
+        return fail(check, "the push clients are not installed", "pip install 'ent-notify[push]'")
+    try:
+        key = VapidKey(_text(site.key), site.subject)
+    except SettingsError as error:
+        return fail(check, str(error), "give the key unchanged in key_file; pages must subscribe with the same one")
+    says = f"{site.subject}; its key can sign; pages subscribe with {key.public}"
+    if site.loopback:
+        return warn(check, f"{says}; endpoints on this machine are taken", "set loopback to false, but for tests")
+    if not site.hosts:
+        return warn(check, f"{says}; any public host is taken for a push service", "leave hosts out, or list them")
+    return ok(check, says)
 
 
 def _text(secret: SecretStr | None) -> str:

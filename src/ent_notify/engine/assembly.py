@@ -13,11 +13,18 @@ import orjson
 
 from ent_notify.channels.email import EmailChannel
 from ent_notify.channels.mime import Sender
-from ent_notify.channels.push_options import APNS_PRODUCTION, APNS_SANDBOX, FCM_PRODUCTION, ApnsOptions, FcmOptions
+from ent_notify.channels.push_options import (
+    APNS_PRODUCTION,
+    APNS_SANDBOX,
+    FCM_PRODUCTION,
+    ApnsOptions,
+    FcmOptions,
+    WebPushOptions,
+)
 from ent_notify.channels.smtp import Login, Relay, Timeouts, TlsMode
 from ent_notify.engine.facade import Engine
 from ent_notify.errors import SettingsError
-from ent_notify.settings import ApnsApp, EmailSettings, FcmApp, ProjectSettings
+from ent_notify.settings import ApnsApp, EmailSettings, FcmApp, ProjectSettings, WebPushApp
 
 
 @asynccontextmanager
@@ -56,6 +63,17 @@ async def connect_channels(engine: Engine) -> AsyncIterator[None]:
             )
             stack.push_async_callback(fcm.aclose)
             await engine.use_push("fcm", name, fcm, settings.rates.fcm_per_second)
+        for name, site in settings.webpush.items():
+            from ent_notify.channels.webpush import WebPushChannel
+
+            webpush = WebPushChannel(
+                engine.island,
+                _webpush(site),
+                clock=engine.clock,
+                late=engine.receipts.late_hook(f"push:webpush:{name}"),
+            )
+            stack.push_async_callback(webpush.aclose)
+            await engine.use_push("webpush", name, webpush, settings.rates.webpush_per_second)
         yield
 
 
@@ -93,6 +111,17 @@ def _apns(app: ApnsApp) -> ApnsOptions:
         port=port,
         connections=app.connections,
         ca=None if app.ca_file is None else app.ca_file.read_text(encoding="ascii"),
+    )
+
+
+def _webpush(site: WebPushApp) -> WebPushOptions:
+    return WebPushOptions(
+        subject=site.subject,
+        key="" if site.key is None else site.key.get_secret_value(),
+        hosts=site.hosts,
+        connections=site.connections,
+        loopback=site.loopback,
+        ca=None if site.ca_file is None else site.ca_file.read_text(encoding="ascii"),
     )
 
 

@@ -18,6 +18,7 @@ from ent_notify.directory.imports import ImportProgress, ImportReport, import_ex
 from ent_notify.engine.campaigns import Campaigns
 from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
 from ent_notify.engine.receipts import Receipts
+from ent_notify.engine.webpush import WebPush
 from ent_notify.errors import NotAllowed, PublishError
 from ent_notify.flows.deliver import DeliveryBounds, Outbox
 from ent_notify.flows.directory import sync
@@ -65,6 +66,7 @@ class Engine:
         self.island = island
         self.bus = bus
         self.words = Words()
+        self.webpush = WebPush(settings.webpush)
         self._publishing = PostgresPublishing(db)
         self._explaining = PostgresExplaining(db)
         self._inbox = PostgresInbox(db)
@@ -198,16 +200,21 @@ class Engine:
     async def register_device(
         self, person: str, provider: Provider, app: str, token: str, language: str | None = None
     ) -> DeviceId:
-        """Bind a push token to a person (external id), taking it over from whoever had it. Raises NotFound."""
+        """Bind a push token to a person (external id), taking it over from whoever had it. Raises NotFound.
+
+        A browser's token is its subscription: MalformedDevice says what is wrong with one.
+        """
+        token = self.webpush.checked(provider, app, token)
         return await self._devices.register_device(person, provider, app, token, language, self.clock.now())
 
     async def drop_device(self, person: str, provider: Provider, token: str) -> bool:
         """End a person's binding of a token (signing out); False when they have none."""
+        token = self.webpush.written(provider, token)
         return await self._devices.drop_device(person, provider, token, self.clock.now())
 
     async def register_devices(self, devices: Iterable[DeviceRegistration]) -> DeviceCounts:
-        """Register many devices in one transaction."""
-        return await self._devices.register_devices(devices, self.clock.now())
+        """Register many devices in one transaction. Raises MalformedDevice, and then none is registered."""
+        return await self._devices.register_devices(self.webpush.all_checked(devices), self.clock.now())
 
     async def set_preferences(self, choices: Iterable[Preference]) -> int:
         """Store what people chose for a category on a channel; how many choices were new."""

@@ -20,6 +20,7 @@ from ent_notify.settings.groups import (
     RateSettings,
     Settings,
     StoreSettings,
+    WebPushApp,
     WorkerSettings,
 )
 from ent_notify.settings.load import CONFIG_NAME, CONFIG_VARIABLE, ENV_PREFIX, load_settings, settings_from
@@ -45,6 +46,7 @@ __all__ = [
     "SettingRow",
     "Settings",
     "StoreSettings",
+    "WebPushApp",
     "WorkerSettings",
     "load_settings",
     "reference_page",

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ent_notify.policy.webpush import KNOWN_HOSTS
 from ent_notify.settings.kinds import (
     EMBEDDED,
     Addresses,
@@ -22,6 +23,7 @@ from ent_notify.settings.kinds import (
     MailAddress,
     NatsServers,
     Origins,
+    PushHosts,
     Table,
     TimeZone,
     has_password,
@@ -212,6 +214,32 @@ class FcmApp(Group):
         return self
 
 
+class WebPushApp(Group):
+    """One site that browsers subscribe to. Its table name is the name that devices register with."""
+
+    subject: str = Field(pattern=r"^(mailto:[^@\s]+@[^@\s]+|https://\S+)$")
+    """Address by which a push service's operator reaches you: `mailto:` or `https://`."""
+    key: SecretStr | None = None
+    """VAPID private key (P-256): PEM, or 43 characters of base64url."""
+    key_file: Path | None = None
+    """File that holds the VAPID private key."""
+    hosts: PushHosts = KNOWN_HOSTS
+    """Push services that a subscription may lead to; in the environment, separated by commas. An empty list lets every
+    public host in: whoever registers a browser then chooses where this server connects to."""
+    connections: int = Field(default=2, ge=1, le=100)
+    """HTTP/2 connections to one push service at most."""
+    loopback: bool = False
+    """Whether push services on this machine may be sent to, on any port: for tests."""
+    ca_file: Path | None = None
+    """Certificates that such a service's own is checked against."""
+
+    @model_validator(mode="after")
+    def _has_a_key(self) -> WebPushApp:
+        if self.key is None:
+            raise ValueError("it has no VAPID key: give key_file, or key in the environment")
+        return self
+
+
 class GatewaySettings(Group):
     """The live gateway: streams to browsers and phones."""
 
@@ -329,6 +357,8 @@ class RateSettings(Group):
     """Pushes a second to APNs for one app. Apple publishes no figure and answers 429 to what is too much."""
     fcm_per_second: float | None = Field(default=9_000.0, gt=0)
     """Pushes a second to FCM for one app. Google's quota is 600,000 a minute for a project."""
+    webpush_per_second: float | None = Field(default=2_000.0, gt=0)
+    """Pushes a second to browsers for one site, over all push services. None of them publishes a figure."""
     notifications_per_day: int = Field(default=40, ge=1, le=100_000)
     """Notifications of one person in a day after which no more are pushed; they stay in the inbox. Urgent ones are
     pushed all the same."""
@@ -386,6 +416,7 @@ class Settings(BaseSettings):
     email: EmailSettings = EmailSettings()
     apns: Table[ApnsApp] = Field(default_factory=dict)
     fcm: Table[FcmApp] = Field(default_factory=dict)
+    webpush: Table[WebPushApp] = Field(default_factory=dict)
     mail_groups: Table[MailGroup] = Field(default_factory=dict)
     gateway: GatewaySettings = GatewaySettings()
     bus: BusSettings = BusSettings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from email.errors import HeaderParseError
 from email.headerregistry import Address
@@ -16,6 +17,7 @@ from pydantic_settings import NoDecode
 _T = TypeVar("_T")
 
 EMBEDDED = "embedded:"
+_PUSH_HOST = re.compile(r"(\*\.)?([a-z0-9-]{1,63}\.)+[a-z]([a-z0-9-]{0,62})\Z")
 _SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
 
 
@@ -42,6 +44,12 @@ def _origin(text: str) -> str:
     bare = f"{parts.scheme}://{parts.netloc}"
     if parts.scheme not in ("https", "http") or not parts.hostname or text != bare or "*" in text or "@" in text:
         raise ValueError("give an exact origin, scheme and host only, such as https://ent.example (no wildcard)")
+    return text
+
+
+def _push_host(text: str) -> str:
+    if not _PUSH_HOST.match(text):
+        raise ValueError("give host names such as fcm.googleapis.com, or *.push.apple.com for all names below one")
     return text
 
 
@@ -112,6 +120,9 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Dsn = Annotated[SecretStr, AfterValidator(_dsn)]
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_comma_separated)]
 """In TOML a list; in the environment, separated by commas."""
+PushHosts = Annotated[
+    tuple[Annotated[str, AfterValidator(_push_host)], ...], NoDecode, BeforeValidator(_comma_separated)
+]
 Addresses = Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], NoDecode, BeforeValidator(_comma_separated)]
 
 NatsServers = Annotated[

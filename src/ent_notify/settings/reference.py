@@ -128,7 +128,7 @@ def reference_page() -> str:
         "`store.pool_size` stands as `pool_size` under `[store]`; in the environment it is",
         "`ENT_NOTIFY_STORE__POOL_SIZE`. A secret is given in the environment, or in a file that its companion",
         "`..._file` names (a relative path starts from the folder of the TOML file that holds it); TOML refuses it.",
-        "`apns` and `fcm` are tables of named entries: `[apns.families]` in TOML,",
+        "`apns`, `fcm` and `webpush` are tables of named entries: `[apns.families]` in TOML,",
         "`ENT_NOTIFY_APNS__FAMILIES__TOPIC` in the environment.",
     ]
     for group, info in Settings.model_fields.items():
