@@ -115,10 +115,12 @@ def test_each_decision_is_listed() -> None:
 
 def test_every_metric_is_documented() -> None:
     from ent_notify.gateway.metrics import GatewayMetrics
-    from ent_notify.observe import Metrics
+    from ent_notify.bus import ProcessBus
+    from ent_notify.observe import Metrics, watch_bus
 
     metrics = Metrics()
     GatewayMetrics(metrics.registry)
+    watch_bus(metrics.registry, ProcessBus().statistics)
     page = (ROOT / "docs/reference/observability.md").read_text(encoding="utf-8")
     assert [family.name for family in metrics.registry.collect() if f"`{family.name}" not in page] == []
 

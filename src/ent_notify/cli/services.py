@@ -10,7 +10,7 @@ import trio
 
 from ent_notify.cli.door import Door, listening, pass_door, run_service
 from ent_notify.errors import StoreError
-from ent_notify.observe import Metrics, get_logger, serve_metrics
+from ent_notify.observe import Metrics, get_logger, serve_metrics, watch_bus
 
 if TYPE_CHECKING:
     from ent_notify.engine import Engine
@@ -46,9 +46,11 @@ def worker(door: Door, name: str) -> None:
     async def serve() -> None:
         async with open_engine(settings, metrics=metrics) as engine, connect_channels(engine):
             service = engine.worker(name)
+            watch_bus(metrics.registry, engine.bus.statistics)
             _log.info("worker_started", worker=service.name)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_watch_queues, engine, metrics)
+                nursery.start_soon(engine.carry_rights)
                 await run_service(service.run, service.drain, drain_seconds=settings.worker.drain_seconds)
                 nursery.cancel_scope.cancel()
             _log.info("worker_stopped", worker=service.name)
@@ -97,6 +99,7 @@ def gateway(door: Door, port: int | None) -> None:
 
     async def serve() -> None:
         async with open_engine(settings) as engine:
+            watch_bus(metrics.registry, engine.bus.statistics)
             service = Gateway(engine, settings=chosen, clock=engine.clock, registry=metrics.registry)
 
             async def run() -> None:

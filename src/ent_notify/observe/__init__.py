@@ -1,5 +1,6 @@
 """What an operator sees of a running engine: logs without personal data, and metrics with bounded labels."""
 
+from ent_notify.observe.bus import watch_bus
 from ent_notify.observe.errors import describe_error
 from ent_notify.observe.fields import FIELDS, pseudonym, use_pseudonym_key
 from ent_notify.observe.logs import Logger, configure_logging, get_logger, log_statistics
@@ -16,4 +17,5 @@ __all__ = [
     "pseudonym",
     "serve_metrics",
     "use_pseudonym_key",
+    "watch_bus",
 ]
