@@ -114,8 +114,8 @@ def test_each_decision_is_listed() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    from ent_notify.gateway.metrics import GatewayMetrics
     from ent_notify.bus import ProcessBus
+    from ent_notify.gateway.metrics import GatewayMetrics
     from ent_notify.observe import Metrics, watch_bus
 
     metrics = Metrics()

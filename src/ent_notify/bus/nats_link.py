@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -201,24 +201,14 @@ class NatsLink:
                 await self._closed.wait()
             except (NatsError, OSError, TimeoutError) as error:
                 self._down(error)
-            await tasks.sleep(self._pause())
+            await tasks.sleep(_pause(self._options))
             self._client = Client()
             self._subscriptions = {}
 
     async def _connect(self) -> None:
-        options = self._options
         await self._client.connect(
-            servers=list(options.servers),
-            name=options.name,
-            user=options.username,
-            password=options.password,
-            tls=options.tls,
-            connect_timeout=options.connect_seconds,  # type: ignore[arg-type] # its annotation says int; it takes both
-            reconnect_time_wait=self._pause(),  # type: ignore[arg-type] # the same
-            ping_interval=options.ping_seconds,  # type: ignore[arg-type] # the same
-            max_outstanding_pings=2,
+            **connect_arguments(self._options),
             max_reconnect_attempts=-1,
-            no_echo=False,
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnect,
             reconnected_cb=self._on_reconnect,
@@ -238,9 +228,6 @@ class NatsLink:
             _log.warning("bus_lost", error=error)
         self.connected = False
 
-    def _pause(self) -> float:
-        return self._options.retry_seconds * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
-
     async def _on_error(self, error: Exception) -> None:
         if isinstance(error, SlowConsumerError):
             self._look()
@@ -255,3 +242,22 @@ class NatsLink:
     async def _on_close(self) -> None:
         self._down(self._client.last_error)
         self._closed.set()
+
+
+def connect_arguments(options: NatsOptions) -> dict[str, Any]:
+    """What ``Client.connect`` is told, but for its callbacks and its patience."""
+    return {
+        "servers": list(options.servers),
+        "name": options.name,
+        "user": options.username,
+        "password": options.password,
+        "tls": options.tls,
+        "connect_timeout": options.connect_seconds,
+        "reconnect_time_wait": _pause(options),
+        "ping_interval": options.ping_seconds,
+        "max_outstanding_pings": 2,
+    }
+
+
+def _pause(options: NatsOptions) -> float:
+    return options.retry_seconds * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from ent_notify._island import open_island
 from ent_notify.errors import EntNotifyError, SettingsError, StoreError
 from ent_notify.ports import Clock
-from ent_notify.settings import ApnsApp, EmailSettings, FcmApp, Settings, WebPushApp
+from ent_notify.settings import ApnsApp, BusSettings, EmailSettings, FcmApp, Settings, WebPushApp
 from ent_notify.store import Database, open_database
 from ent_notify.store import check as check_schema
 
@@ -68,6 +68,7 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     if not settings.apns and not settings.fcm and not settings.webpush:
         remedy = "give [apns.NAME], [fcm.NAME] or [webpush.NAME]"
         findings.append(warn("push", "no app is configured: no push is sent", remedy))
+    findings += await check_bus(settings.bus)
     findings.append(check_descriptors(settings))
     findings.append(check_disk(settings))
     return findings
@@ -102,7 +103,7 @@ def check_project(settings: Settings) -> Iterator[Finding]:
 def check_secret_files(settings: Settings) -> Iterator[Finding]:
     """Files of secrets that others than their owner may read."""
     files = [settings.store.password_file, settings.email.password_file, settings.email.unsubscribe_key_file]
-    files += [settings.privacy.pseudonym_key_file]
+    files += [settings.privacy.pseudonym_key_file, settings.bus.password_file, settings.bus.certificate_key_file]
     files += [apns.key_file for apns in settings.apns.values()]
     files += [fcm.service_account_file for fcm in settings.fcm.values()]
     files += [site.key_file for site in settings.webpush.values()]
@@ -272,6 +273,43 @@ def check_webpush(name: str, site: WebPushApp) -> Finding:
 
 def _text(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret is not None else ""
+
+
+# ------------------------------------------------------------------ the bus
+
+
+async def check_bus(bus: BusSettings) -> list[Finding]:
+    """Whether each server of the bus lets us in and carries a hint."""
+    if bus.chosen != "nats":
+        by = {"postgres": "by PostgreSQL (LISTEN and NOTIFY)", "process": "within one process: others poll"}
+        return [ok("bus", by[bus.chosen])]
+    from ent_notify.engine.hints import nats_options
+
+    try:
+        from ent_notify.bus.nats_probe import probe
+
+        options = nats_options(bus)
+    except ImportError:
+        return [fail("bus", "nats-py is not installed", "pip install 'ent-notify[nats]'")]
+    except SettingsError as error:
+        return [fail("bus", str(error), "give certificates in PEM that this user may read")]
+    findings = []
+    async with open_island() as island:
+        for server in bus.servers:
+            try:
+                version, known = await island.run(probe, options, server)
+            except Exception as error:  # noqa: BLE001 - whatever the client raises is what was found; its text may hold secrets
+                why = "the login is refused" if "Authorization" in str(error) else type(error).__name__
+                findings.append(
+                    fail(
+                        "bus", f"{server} does not carry a hint ({why})", "check bus.servers, its login and its network"
+                    )
+                )
+            else:
+                findings.append(ok("bus", f"{server}: nats-server {version}, {known} servers in the cluster"))
+    if len(bus.servers) == 1:
+        findings.append(warn("bus", "one server is given: if it is away at a start, all poll", "give several"))
+    return findings
 
 
 # ------------------------------------------------------------------ this machine

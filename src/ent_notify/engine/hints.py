@@ -10,12 +10,13 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import trio
 
 from ent_notify._island import Island
 from ent_notify.bus import PostgresBus, ProcessBus
+from ent_notify.bus.nats_options import NatsOptions
 from ent_notify.errors import SettingsError, StoreError
 from ent_notify.model.feed import FeedHint
 from ent_notify.observe import get_logger
@@ -43,26 +44,28 @@ async def open_bus(settings: BusSettings, island: Island, db: Database) -> Async
     else:
         try:
             from ent_notify.bus.nats import open_nats_bus
-            from ent_notify.bus.nats_options import NatsOptions
         except ImportError:
             raise SettingsError(
                 "the bus is nats, and nats-py is not installed: pip install 'ent-notify[nats]'"
             ) from None
-        options = NatsOptions(
-            servers=settings.servers,
-            prefix=settings.prefix,
-            name=f"ent-notify {socket.gethostname()} {os.getpid()}",
-            username=settings.username,
-            password=None if settings.password is None else settings.password.get_secret_value(),
-            tls=tls_context(settings),
-            ping_seconds=settings.ping_seconds,
-        )
-        async with AsyncExitStack() as stack:
-            yield await stack.enter_async_context(open_nats_bus(island, options))
+        async with open_nats_bus(island, nats_options(settings)) as bus:
+            yield bus
 
 
-def tls_context(settings: BusSettings) -> ssl.SSLContext | None:
-    """How NATS servers are checked; None without TLS. Raises SettingsError for certificates that cannot be read."""
+def nats_options(settings: BusSettings) -> NatsOptions:
+    """How the settings say that NATS is reached. Raises SettingsError for certificates that cannot be read."""
+    return NatsOptions(
+        servers=settings.servers,
+        prefix=settings.prefix,
+        name=f"ent-notify {socket.gethostname()} {os.getpid()}",
+        username=settings.username,
+        password=None if settings.password is None else settings.password.get_secret_value(),
+        tls=_tls_context(settings),
+        ping_seconds=settings.ping_seconds,
+    )
+
+
+def _tls_context(settings: BusSettings) -> ssl.SSLContext | None:
     wanted = settings.ca_file is not None or settings.certificate_file is not None
     if not wanted and not any(server.startswith("tls://") for server in settings.servers):
         return None
