@@ -13,11 +13,12 @@ import trustme
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ent_notify.cli.checks import Finding, Grade, check_apns, check_fcm, check_relay, examine
+from ent_notify.cli.checks import Finding, Grade, check_apns, check_fcm, check_relay, check_webpush, examine
 from ent_notify.clock import SystemClock
 from ent_notify.settings import ApnsApp, EmailSettings, FcmApp, Settings, settings_from
 from ent_notify.testing.smtp import open_fake_smtp
 from ent_notify.testing.smtp_session import Features, Phase, Say
+from ent_notify.testing.webpush import DEMO_KEY
 
 from .conftest import Command
 
@@ -170,6 +171,22 @@ def test_a_service_account_that_is_whole() -> None:
         assert lacking.grade is Grade.FAIL, part
     broken = check_fcm("familles", fcm(json.dumps(account | {"private_key": CANARY})))
     assert broken.grade is Grade.FAIL and CANARY not in repr(broken)
+
+
+def test_a_web_push_key_and_the_list_of_push_services() -> None:
+    site = {"subject": "mailto:ops@ent.example", "key": DEMO_KEY}
+
+    def find(**changes: object) -> Finding:
+        return check_webpush("site", settings_from({"webpush": {"site": site | changes}}).webpush["site"])
+
+    good = find()
+    assert good.grade is Grade.OK and "pages subscribe with B" in good.says and DEMO_KEY not in repr(good)
+    assert find(key=pem(ec.generate_private_key(ec.SECP256R1()))).grade is Grade.OK
+    for key in (CANARY, pem(ec.generate_private_key(ec.SECP384R1()))):
+        broken = find(key=key)
+        assert broken.grade is Grade.FAIL and CANARY not in repr(broken)
+    assert "any public host" in find(hosts=[]).says
+    assert "on this machine" in find(loopback=True).says
 
 
 @pytest.mark.parametrize("account", [CANARY, "[]", "{}", '"x"', "null"])

@@ -216,6 +216,7 @@ HOLDERS = {
     "apns": {"topic": "fr.ent", "team_id": "ABCDE12345", "key_id": "12345ABCDE"},
     "store": {"dsn": "postgresql://ent@db/ent"},
     "email": {"username": "ent"},
+    "webpush": {"subject": "mailto:ops@ent.example"},
 }
 """What stands beside a secret, so that its group is whole."""
 
@@ -239,6 +240,7 @@ def test_there_are_secrets_to_test() -> None:
         "email.password",
         "apns.NAME.key",
         "fcm.NAME.service_account",
+        "webpush.NAME.key",
         "email.unsubscribe_key",
     } <= (set(SECRETS))
 

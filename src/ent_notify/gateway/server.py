@@ -10,7 +10,15 @@ import trio
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from ent_notify.errors import EntNotifyError, NotAllowed, NotFound, PublishError, RequestRefused, StoreError
+from ent_notify.errors import (
+    EntNotifyError,
+    MalformedDevice,
+    NotAllowed,
+    NotFound,
+    PublishError,
+    RequestRefused,
+    StoreError,
+)
 from ent_notify.gateway.http import HttpConnection, Request, Response, receive
 from ent_notify.gateway.join import Joiner
 from ent_notify.gateway.metrics import GatewayMetrics
@@ -298,6 +306,8 @@ def refusal_of(error: EntNotifyError) -> RequestRefused:
         return RequestRefused(403, "Not allowed", str(error))
     if isinstance(error, PublishError):
         return RequestRefused(422, "Event refused", str(error))
+    if isinstance(error, MalformedDevice):
+        return RequestRefused(422, "Device refused", str(error))
     if isinstance(error, StoreError):
         return RequestRefused(503, "Not ready", "the database does not answer at the moment", 5)
     return RequestRefused(500, "Internal error", "this request met a fault of ours")
