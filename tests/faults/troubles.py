@@ -80,6 +80,10 @@ class PacedClock:
         self._now += by
         self._sleepers = [(due + by, number, over) for due, number, over in self._sleepers]
 
+    def leap(self, by: timedelta) -> None:
+        """The process was stopped for so long: whoever sleeps wakes late."""
+        self._now += by
+
     async def sleep(self, seconds: float) -> None:
         over = trio.Event()
         heapq.heappush(self._sleepers, (self._now + timedelta(seconds=seconds), next(self._numbers), over))

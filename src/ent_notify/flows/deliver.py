@@ -80,7 +80,10 @@ class Outbox(Protocol):
 
 @dataclass(slots=True)
 class _Lease:
+    """``sent``: how many of the window have left."""
+
     lost: bool = False
+    sent: int = 0
 
 
 @dataclass(slots=True)
@@ -123,6 +126,14 @@ class Deliverer:
                     down = error
             if lease.lost:
                 self.observer.lease_lost(self.lane.channel, self.lane.provider)
+                if lease.sent and down is None:
+                    left = sendable[: lease.sent]
+                    targets = targets[: targets.index(left[-1]) + 1]
+                    last = cursor if claim.is_retry else cursor + len(targets)
+                    await self._settle(
+                        claim,
+                        self._settlement(last, targets, left, verdicts[: lease.sent], content, claim, release=True),
+                    )
                 return False
             if down is not None:
                 await self._stand_back(claim, cursor, down)
@@ -230,6 +241,7 @@ class Deliverer:
                 nursery.start_soon(send_group, sent, batch[sent : sent + size])
                 pace = pace.after(size)
                 sent += size
+                lease.sent = sent
         verdicts = [verdict for first in sorted(answers) for verdict in answers[first]]
         if down and all(v.kind is VerdictKind.PAUSE_CHANNEL for v in verdicts):  # (all of none, too)
             raise down[0]

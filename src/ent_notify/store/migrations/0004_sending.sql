@@ -157,7 +157,8 @@ begin
 end $$;
 
 -- Settles one window of a leased chunk, in one statement's worth of work: moves the cursor, counts the successes,
--- keeps what is not plain success, renews the lease. False, and nothing changed, for a fence that is no longer held.
+-- keeps what is not plain success, renews the lease. False for a fence that is no longer held: the word is only kept in
+-- mind, for the case that the campaign is stopped and nobody sends the window again (hear_late).
 -- Saying the same twice counts once: whoever lost the answer asks again.
 create function settle_window(chunk_settled bigint, fence_held int, new_cursor int, accepted_now int, retried_ok int[],
                               targets int[], people int[], states smallint[], reasons text[], attempts smallint[],
@@ -171,14 +172,11 @@ declare
     known int[];
     control campaign;
     window_under_way boolean;   -- a heartbeat: only the lease is renewed
-    late boolean := false;      -- the campaign was stopped and the lease ended, but nobody has claimed the chunk since
 begin
-    select * into c from chunk where id = chunk_settled and fence = fence_held and (
-        state = 2 or (state = 3 and stopped > 0 and new_cursor > cursor)
-    ) for update;
+    select * into c from chunk where id = chunk_settled and fence = fence_held and state = 2 for update;
     if not found then
         -- (said before: the chunk is as it was given back, and nobody has claimed it since)
-        return release and exists (
+        return hear_late(chunk_settled, fence_held, new_cursor, retried_ok, targets, states, reasons, at) or release and exists (
             select from chunk h
             where h.id = chunk_settled and h.fence = fence_held and h.cursor = new_cursor and (h.state <> 0 or new_cursor < h.size)
         );
@@ -187,10 +185,6 @@ begin
         accepted_now := 0;
         targets := '{}';
         states := '{}';
-    end if;
-    if c.state = 3 then
-        late := true;
-        c.suppressed := c.suppressed - c.stopped;   -- close_chunks counts the rest again
     end if;
     window_under_way := not release and new_cursor = c.cursor and cardinality(targets) = 0 and cardinality(retried_ok) = 0;
     -- What a receipt has settled meanwhile is counted already, and stays as it is.
@@ -245,9 +239,6 @@ begin
             update chunk set state = 4, leased_by = null where id = c.id and state <> 3;
         elsif control.state = 2 then
             perform close_chunks(array[c.id], control.stop_reason, at);
-            if late then
-                perform withdraw_again(c.campaign_id);
-            end if;
         end if;
     end if;
     return true;

@@ -50,10 +50,47 @@ create table recalled_reader (
 
 -- ---------------------------------------------------------------- chunks of a stopped campaign
 
+-- What a worker says of a window whose lease it has lost. It completes nothing: whoever has the chunk now sends the window
+-- again, and tells of it. Only when the campaign is stopped before that is this the last word there will be.
+create table late_word (
+    chunk_id    bigint not null,
+    target      int not null,
+    state       smallint not null,                 -- as in outcome
+    reason      text not null,
+    primary key (chunk_id, target)
+);
+
 -- Ends chunks that nobody holds (the caller has locked them): what was never tried is suppressed without a row for
 -- each, waiting retries get a row that says so. A retry whose answer never came may have arrived: it fails as unknown.
+-- What was told late, and by nobody since, holds.
 create function close_chunks(chunks bigint[], why text, at timestamptz) returns void
 language sql volatile set search_path = ent_notify, pg_temp as $$
+    with word as (
+        delete from late_word where chunk_id = any (chunks) returning *
+    ),
+    held as (
+        insert into outcome (chunk_id, target, campaign_id, person_id, state, reason, attempts, retry_at, noted_at)
+        select h.id, w.target, h.campaign_id, coalesce(case when l.channel = 'push' then d.person_id else w.target end, 0),
+               w.state, w.reason, 1, null, at
+        from word w
+        join chunk h on h.id = w.chunk_id
+        join lane l on l.id = h.lane_id
+        left join device d on l.channel = 'push' and d.id = w.target
+        where array_position(h.targets, w.target) > h.cursor
+           or exists (select from outcome o where o.chunk_id = h.id and o.target = w.target)
+        on conflict (chunk_id, target) do update
+            set state = excluded.state, reason = excluded.reason, retry_at = null, noted_at = at
+            where outcome.state = 1
+        returning chunk_id, state
+    ),
+    counted as (
+        select chunk_id, count(*) filter (where state = 4)::int as accepted, count(*) filter (where state = 2)::int as suppressed,
+               count(*) filter (where state = 3)::int as failed
+        from held group by chunk_id
+    )
+    update chunk h set accepted = h.accepted + k.accepted, suppressed = h.suppressed + k.suppressed, failed = h.failed + k.failed
+    from counted k where k.chunk_id = h.id;
+
     with ended as (
         update outcome o set
             state = case when o.reason like 'unknown:%' then 3 else 2 end,
@@ -68,8 +105,8 @@ language sql volatile set search_path = ent_notify, pg_temp as $$
     ),
     rest as (
         select h.id, h.size - h.cursor - (
-                   select count(*) from outcome o   -- a receipt has told of these already
-                   where o.chunk_id = h.id and o.state in (3, 4) and o.target = any (h.targets[h.cursor + 1:])
+                   select count(*) from outcome o   -- a receipt has told of these already, or a late word
+                   where o.chunk_id = h.id and o.state in (2, 3, 4) and o.target = any (h.targets[h.cursor + 1:])
                )::int as untried
         from chunk h where h.id = any (chunks)
     )
@@ -81,6 +118,58 @@ language sql volatile set search_path = ent_notify, pg_temp as $$
     from rest left join counted k on k.chunk_id = rest.id
     where h.id = rest.id
 $$;
+
+-- Takes what a worker says of a window of which it has lost the lease (arguments as settle_window's). Of a chunk that is
+-- closed by a stop it is counted at once; of any other it is kept until that chunk is settled again, or closed. Answers
+-- whether it was counted.
+create function hear_late(chunk_told bigint, fence_held int, new_cursor int, retried_ok int[], told int[], states smallint[],
+                          reasons text[], at timestamptz) returns boolean
+language plpgsql volatile set search_path = ent_notify, pg_temp as $$
+#variable_conflict use_column
+declare
+    c chunk;
+    why text;
+    again record;
+begin
+    select * into c from chunk where id = chunk_told and fence >= fence_held for update;
+    why := (select k.stop_reason from campaign k where k.notification_id = c.campaign_id and k.state = 2);
+    if c.id is null or (c.state = 3 and why is null) then
+        return false;
+    end if;
+    delete from late_word w   -- settled by others since
+    where not exists (select from chunk h where h.id = w.chunk_id and h.state <> 3);
+    insert into late_word (chunk_id, target, state, reason)
+    select c.id, x.target, x.state, x.reason
+    from (
+        select t.target, 4 as state, 'late' as reason
+        from unnest(case when c.cursor < c.size then c.targets[c.cursor + 1:new_cursor] else retried_ok end) t (target)
+        where t.target <> all (told)
+        union all
+        select o.target, case when o.state = 1 then 3 else o.state end, o.reason
+        from unnest(told, states, reasons) o (target, state, reason)
+        where o.state <> 1 or o.reason like 'unknown:%'
+    ) x
+    left join outcome o on o.chunk_id = c.id and o.target = x.target
+    where case when o.target is null then array_position(c.targets, x.target) > c.cursor
+               else o.state = 1 or (o.state = 2 and o.reason = why) or (o.state = 3 and o.reason like 'unknown:%') end
+    on conflict (chunk_id, target) do update set state = excluded.state, reason = excluded.reason where excluded.state = 4;
+    if c.state <> 3 or not found then
+        return false;
+    end if;
+    with reopened as (
+        update outcome o set state = 1
+        from late_word w join outcome was on was.chunk_id = w.chunk_id and was.target = w.target
+        where w.chunk_id = c.id and o.chunk_id = was.chunk_id and o.target = was.target
+        returning was.state
+    )
+    select count(*) filter (where state = 2)::int as suppressed, count(*) filter (where state = 3)::int as failed
+    into again from reopened;
+    update chunk set suppressed = suppressed - stopped - again.suppressed, failed = failed - again.failed, stopped = 0
+    where id = c.id;
+    perform close_chunks(array[c.id], why, at);
+    perform withdraw_again(c.campaign_id);
+    return true;
+end $$;
 
 -- Makes ready what is due: pauses and retries that ended, leases that ran out. Of a campaign that is paused nothing
 -- becomes ready, of a stopped one it ends.
