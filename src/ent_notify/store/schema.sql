@@ -192,6 +192,32 @@ CREATE FUNCTION ent_notify.close_chunks(chunks bigint[], why text, at timestamp 
     LANGUAGE sql
     SET search_path TO 'ent_notify', 'pg_temp'
     AS $$
+    with word as (
+        delete from late_word where chunk_id = any (chunks) returning *
+    ),
+    held as (
+        insert into outcome (chunk_id, target, campaign_id, person_id, state, reason, attempts, retry_at, noted_at)
+        select h.id, w.target, h.campaign_id, coalesce(case when l.channel = 'push' then d.person_id else w.target end, 0),
+               w.state, w.reason, 1, null, at
+        from word w
+        join chunk h on h.id = w.chunk_id
+        join lane l on l.id = h.lane_id
+        left join device d on l.channel = 'push' and d.id = w.target
+        where array_position(h.targets, w.target) > h.cursor
+           or exists (select from outcome o where o.chunk_id = h.id and o.target = w.target)
+        on conflict (chunk_id, target) do update
+            set state = excluded.state, reason = excluded.reason, retry_at = null, noted_at = at
+            where outcome.state = 1
+        returning chunk_id, state
+    ),
+    counted as (
+        select chunk_id, count(*) filter (where state = 4)::int as accepted, count(*) filter (where state = 2)::int as suppressed,
+               count(*) filter (where state = 3)::int as failed
+        from held group by chunk_id
+    )
+    update chunk h set accepted = h.accepted + k.accepted, suppressed = h.suppressed + k.suppressed, failed = h.failed + k.failed
+    from counted k where k.chunk_id = h.id;
+
     with ended as (
         update outcome o set
             state = case when o.reason like 'unknown:%' then 3 else 2 end,
@@ -206,8 +232,8 @@ CREATE FUNCTION ent_notify.close_chunks(chunks bigint[], why text, at timestamp 
     ),
     rest as (
         select h.id, h.size - h.cursor - (
-                   select count(*) from outcome o   -- a receipt has told of these already
-                   where o.chunk_id = h.id and o.state in (3, 4) and o.target = any (h.targets[h.cursor + 1:])
+                   select count(*) from outcome o   -- a receipt has told of these already, or a late word
+                   where o.chunk_id = h.id and o.state in (2, 3, 4) and o.target = any (h.targets[h.cursor + 1:])
                )::int as untried
         from chunk h where h.id = any (chunks)
     )
@@ -329,6 +355,56 @@ begin
         select coalesce(array_agg(distinct guardian_id), '{}') from changed
     ) end) from (select from changed limit 1001) bounded;
     return null;
+end $$;
+
+CREATE FUNCTION ent_notify.hear_late(chunk_told bigint, fence_held integer, new_cursor integer, retried_ok integer[], told integer[], states smallint[], reasons text[], at timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+    c chunk;
+    why text;
+    again record;
+begin
+    select * into c from chunk where id = chunk_told and fence >= fence_held for update;
+    why := (select k.stop_reason from campaign k where k.notification_id = c.campaign_id and k.state = 2);
+    if c.id is null or (c.state = 3 and why is null) then
+        return false;
+    end if;
+    delete from late_word w   -- settled by others since
+    where not exists (select from chunk h where h.id = w.chunk_id and h.state <> 3);
+    insert into late_word (chunk_id, target, state, reason)
+    select c.id, x.target, x.state, x.reason
+    from (
+        select t.target, 4 as state, 'late' as reason
+        from unnest(case when c.cursor < c.size then c.targets[c.cursor + 1:new_cursor] else retried_ok end) t (target)
+        where t.target <> all (told)
+        union all
+        select o.target, case when o.state = 1 then 3 else o.state end, o.reason
+        from unnest(told, states, reasons) o (target, state, reason)
+        where o.state <> 1 or o.reason like 'unknown:%'
+    ) x
+    left join outcome o on o.chunk_id = c.id and o.target = x.target
+    where case when o.target is null then array_position(c.targets, x.target) > c.cursor
+               else o.state = 1 or (o.state = 2 and o.reason = why) or (o.state = 3 and o.reason like 'unknown:%') end
+    on conflict (chunk_id, target) do update set state = excluded.state, reason = excluded.reason where excluded.state = 4;
+    if c.state <> 3 or not found then
+        return false;
+    end if;
+    with reopened as (
+        update outcome o set state = 1
+        from late_word w join outcome was on was.chunk_id = w.chunk_id and was.target = w.target
+        where w.chunk_id = c.id and o.chunk_id = was.chunk_id and o.target = was.target
+        returning was.state
+    )
+    select count(*) filter (where state = 2)::int as suppressed, count(*) filter (where state = 3)::int as failed
+    into again from reopened;
+    update chunk set suppressed = suppressed - stopped - again.suppressed, failed = failed - again.failed, stopped = 0
+    where id = c.id;
+    perform close_chunks(array[c.id], why, at);
+    perform withdraw_again(c.campaign_id);
+    return true;
 end $$;
 
 CREATE FUNCTION ent_notify.in_hand(campaign bigint) RETURNS integer
@@ -1245,14 +1321,11 @@ declare
     known int[];
     control campaign;
     window_under_way boolean;   -- a heartbeat: only the lease is renewed
-    late boolean := false;      -- the campaign was stopped and the lease ended, but nobody has claimed the chunk since
 begin
-    select * into c from chunk where id = chunk_settled and fence = fence_held and (
-        state = 2 or (state = 3 and stopped > 0 and new_cursor > cursor)
-    ) for update;
+    select * into c from chunk where id = chunk_settled and fence = fence_held and state = 2 for update;
     if not found then
         -- (said before: the chunk is as it was given back, and nobody has claimed it since)
-        return release and exists (
+        return hear_late(chunk_settled, fence_held, new_cursor, retried_ok, targets, states, reasons, at) or release and exists (
             select from chunk h
             where h.id = chunk_settled and h.fence = fence_held and h.cursor = new_cursor and (h.state <> 0 or new_cursor < h.size)
         );
@@ -1261,10 +1334,6 @@ begin
         accepted_now := 0;
         targets := '{}';
         states := '{}';
-    end if;
-    if c.state = 3 then
-        late := true;
-        c.suppressed := c.suppressed - c.stopped;   -- close_chunks counts the rest again
     end if;
     window_under_way := not release and new_cursor = c.cursor and cardinality(targets) = 0 and cardinality(retried_ok) = 0;
     -- What a receipt has settled meanwhile is counted already, and stays as it is.
@@ -1319,9 +1388,6 @@ begin
             update chunk set state = 4, leased_by = null where id = c.id and state <> 3;
         elsif control.state = 2 then
             perform close_chunks(array[c.id], control.stop_reason, at);
-            if late then
-                perform withdraw_again(c.campaign_id);
-            end if;
         end if;
     end if;
     return true;
@@ -1631,6 +1697,13 @@ ALTER TABLE ent_notify.lane ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE ent_notify.late_word (
+    chunk_id bigint NOT NULL,
+    target integer NOT NULL,
+    state smallint NOT NULL,
+    reason text NOT NULL
+);
+
 CREATE TABLE ent_notify.mail_domain (
     domain text NOT NULL,
     lane_id smallint NOT NULL
@@ -1897,6 +1970,9 @@ ALTER TABLE ONLY ent_notify.lane
 
 ALTER TABLE ONLY ent_notify.lane
     ADD CONSTRAINT lane_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.late_word
+    ADD CONSTRAINT late_word_pkey PRIMARY KEY (chunk_id, target);
 
 ALTER TABLE ONLY ent_notify.mail_domain
     ADD CONSTRAINT mail_domain_pkey PRIMARY KEY (domain);
