@@ -17,6 +17,7 @@ from ent_notify.clock import SystemClock
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
 from ent_notify.engine.campaigns import Campaigns
 from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
+from ent_notify.engine.personal import Personal
 from ent_notify.engine.receipts import Receipts
 from ent_notify.engine.webpush import WebPush
 from ent_notify.errors import NotAllowed, PublishError
@@ -36,6 +37,7 @@ from ent_notify.model.receipts import BounceCounts
 from ent_notify.model.subjects import HeldSubjects
 from ent_notify.policy.contact import may_open
 from ent_notify.policy.forecast import Forecast
+from ent_notify.policy.messages import check_body, check_subject
 from ent_notify.policy.pause import PauseHours
 from ent_notify.policy.retry import RetryBounds
 from ent_notify.ports import Bus, Clock, EngineObserver, MailChannel, PushChannel, Unobserved
@@ -47,6 +49,7 @@ from ent_notify.store.devices import DeviceCounts, PostgresDevices
 from ent_notify.store.directory import PostgresDirectory
 from ent_notify.store.explaining import PostgresExplaining
 from ent_notify.store.inbox import PostgresInbox
+from ent_notify.store.personal import PostgresPersonal
 from ent_notify.store.publishing import PostgresPublishing
 from ent_notify.store.receipts import PostgresReceipts
 from ent_notify.store.streams import PostgresStreams
@@ -78,11 +81,12 @@ class Engine:
         self._outboxes: dict[str, Outbox] = {}
         secret = settings.email.unsubscribe_key
         key = None if secret is None else secret.get_secret_value().encode()
-        self._unsubscribe = Unsubscribe(settings.project.url, key or secrets.token_bytes(32))
+        self._unsubscribe = Unsubscribe(settings.api.url or settings.project.url, key or secrets.token_bytes(32))
         self._ids = DeliveryIds(key)
         self.campaigns = Campaigns(
             PostgresCampaigns(db), self._fanout, clock, settings.project.timezone, self._pause_hours
         )
+        self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
     # ------------------------------------------------------------ publishing
@@ -273,8 +277,11 @@ class Engine:
     ) -> tuple[int, int]:
         """Open a conversation with its first message; answers (conversation, seq).
 
-        Raises NotFound for an unknown person, NotAllowed where the contact policy says no; then nothing is written.
+        Raises NotFound for an unknown person, NotAllowed where the contact policy says no, MalformedMessage for a text
+        that cannot be kept; then nothing is written.
         """
+        check_subject(subject)
+        check_body(body)
         writer = await self.reader(author)
         readers = [await self.reader(person) for person in recipients]
         for reader in readers:
@@ -286,7 +293,11 @@ class Engine:
         return await self._conversations.start(writer, readers, subject, body, self.clock.now())
 
     async def post(self, conversation: int, author: str, body: str) -> int:
-        """Add a message to a conversation; answers its seq. Raises NotFound for who does not take part in it."""
+        """Add a message to a conversation; answers its seq.
+
+        Raises NotFound for who does not take part in it, MalformedMessage for a text that cannot be kept.
+        """
+        check_body(body)
         return await self._conversations.post(conversation, await self.reader(author), body, self.clock.now())
 
     async def conversation(self, conversation: int, reader: Reader, after: int = 0) -> Conversation:

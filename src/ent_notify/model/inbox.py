@@ -92,3 +92,29 @@ class StreamSession:
     id: int
     opened_at: datetime
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Somebody (the host's id) took note of a notification, and when they first said so."""
+
+    person: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Whether somebody wants a category of events on a channel (``email`` or ``push``)."""
+
+    category: str
+    channel: str
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnsubscribeLink:
+    """What a mail's signed link says: whom it is for (internal id), which category, and that person's language."""
+
+    person: int
+    category: str
+    language: str

@@ -5,6 +5,7 @@ Both raise ``SettingsError``, which names every setting that is unknown or wrong
 """
 
 from ent_notify.settings.groups import (
+    ApiSettings,
     ApnsApp,
     BusSettings,
     DirectorySettings,
@@ -30,6 +31,7 @@ __all__ = [
     "CONFIG_NAME",
     "CONFIG_VARIABLE",
     "ENV_PREFIX",
+    "ApiSettings",
     "ApnsApp",
     "BusSettings",
     "DirectorySettings",

@@ -280,6 +280,32 @@ class GatewaySettings(Group):
     """Seconds that a stopping gateway takes to tell its streams to go elsewhere."""
 
 
+class ApiSettings(Group):
+    """The API for a host's web and mobile clients."""
+
+    url: BaseUrl | None = None
+    """Address under which clients and the links in mails reach the API, without the `/v1`; left out: `project.url`."""
+    keys_file: Path | None = None
+    """JSON Web Key Set (RFC 7517) with the public keys that sign the host's bearer tokens, each a P-256 key with its
+    `kid`. It is read again when it changes. Left out: nobody is let in, and only unsubscribe links work."""
+    issuer: str = Field(default="", max_length=200)
+    """What a bearer token must name as its issuer (`iss`); needed with `keys_file`."""
+    audience: str = Field(default="ent-notify", min_length=1, max_length=200)
+    """What a bearer token must name as its audience (`aud`)."""
+    max_token_seconds: float = Field(default=3600.0, ge=60, le=86400)
+    """Longest life of a bearer token, from `iat` to `exp`."""
+    leeway_seconds: float = Field(default=30.0, ge=0, le=300)
+    """Seconds by which the host's clock may differ from ours."""
+    writes_per_minute: int = Field(default=120, ge=1, le=100_000)
+    """Writes of one person in a minute that one process takes; above it 429."""
+
+    @model_validator(mode="after")
+    def _keys_have_an_issuer(self) -> ApiSettings:
+        if self.keys_file is not None and not self.issuer:
+            raise ValueError("keys_file is given but no issuer; give the `iss` that your bearer tokens carry")
+        return self
+
+
 class BusSettings(Group):
     """How workers tell gateways that something is new. What the bus loses is found by polling, once a second."""
 
@@ -420,6 +446,7 @@ class Settings(BaseSettings):
     mail_groups: Table[MailGroup] = Field(default_factory=dict)
     gateway: GatewaySettings = GatewaySettings()
     bus: BusSettings = BusSettings()
+    api: ApiSettings = ApiSettings()
     rates: RateSettings = RateSettings()
     pause: PauseSettings = PauseSettings()
     directory: DirectorySettings = DirectorySettings()

@@ -1540,6 +1540,12 @@ CREATE FUNCTION ent_notify.withdraw_again(stopped_campaign bigint) RETURNS void
     where n.id = stopped_campaign and k.notification_id = w.id and k.state < 2 and k.planned_at is not null
 $$;
 
+CREATE TABLE ent_notify.acknowledgement (
+    notification_id bigint NOT NULL,
+    person_id integer NOT NULL,
+    acknowledged_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE ent_notify.audience (
     notification_id bigint NOT NULL,
     clause smallint NOT NULL,
@@ -1932,6 +1938,9 @@ SELECT pg_catalog.setval('ent_notify.school_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.stream_session_id_seq', 1, false);
 
+ALTER TABLE ONLY ent_notify.acknowledgement
+    ADD CONSTRAINT acknowledgement_pkey PRIMARY KEY (notification_id, person_id);
+
 ALTER TABLE ONLY ent_notify.audience
     ADD CONSTRAINT audience_pkey PRIMARY KEY (notification_id, clause, excluded, scope, ref);
 
@@ -2055,6 +2064,8 @@ ALTER TABLE ONLY ent_notify.stream_ticket
 ALTER TABLE ONLY ent_notify.zone
     ADD CONSTRAINT zone_pkey PRIMARY KEY (name);
 
+CREATE INDEX acknowledgement_person ON ent_notify.acknowledgement USING btree (person_id);
+
 CREATE INDEX audience_reader ON ent_notify.audience USING btree (scope, ref, feed_seq DESC) INCLUDE (notification_id, clause) WHERE (NOT excluded);
 
 CREATE INDEX campaign_action_campaign ON ent_notify.campaign_action USING btree (campaign_id, id);
@@ -2132,6 +2143,9 @@ CREATE TRIGGER person_zones_insert AFTER INSERT ON ent_notify.person REFERENCING
 CREATE TRIGGER person_zones_update AFTER UPDATE ON ent_notify.person REFERENCING NEW TABLE AS placed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.note_zones();
 
 CREATE CONSTRAINT TRIGGER rights_change_placed AFTER INSERT ON ent_notify.rights_change DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ent_notify.place_rights_change();
+
+ALTER TABLE ONLY ent_notify.acknowledgement
+    ADD CONSTRAINT acknowledgement_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ent_notify.audience
     ADD CONSTRAINT audience_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import Locale, UnknownLocaleError
@@ -125,6 +125,16 @@ class Words:
                 body=Markup(body) if kind == "html" else body,  # noqa: S704 - rendered with autoescape just above
             )
         return MailContent(subject=subject, text=parts["txt"], html=parts["html"])
+
+    def unsubscribe_page(self, state: Literal["ask", "done", "unknown"], language: str, project: Project) -> str:
+        """The HTML page behind a mail's unsubscribe link: a form that asks, or what has become of it."""
+        catalogue = self._catalogues[self.resolve(language)]
+        return self._html.get_template("unsubscribe.html.j2").render(
+            tag=catalogue.tag,
+            direction=catalogue.locale.text_direction,
+            words={key: word.replace("{project}", project.name) for key, word in catalogue.words.items()},
+            state=state,
+        )
 
     def wake_up(self, category: str, language: str) -> str:
         """A neutral sentence for a push: no name, no text, no class. An unknown category has the common one."""

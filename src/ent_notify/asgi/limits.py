@@ -1,0 +1,30 @@
+"""A limit on writes of one person in one process: GCRA with a burst of half a minute's share."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+MOST_PEOPLE = 20_000
+"""People remembered; whoever wrote longest ago is forgotten first."""
+BURST_SECONDS = 30.0
+
+
+class WriteLimit:
+    """Counts writes. ``per_minute`` is what is allowed on and on; half of that may come at once."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._step = 60.0 / per_minute
+        self._burst = max(BURST_SECONDS, self._step)
+        self._due: OrderedDict[str, float] = OrderedDict()
+
+    def take(self, person: str, now: float) -> int | None:
+        """Count one write at ``now`` (seconds): None when it may go on, else the seconds to wait."""
+        due = max(self._due.get(person, now), now) + self._step
+        if due - now > self._burst + 1e-9:
+            return math.ceil(due - now - self._burst)
+        self._due[person] = due
+        self._due.move_to_end(person)
+        if len(self._due) > MOST_PEOPLE:
+            self._due.popitem(last=False)
+        return None

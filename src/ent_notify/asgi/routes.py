@@ -1,0 +1,29 @@
+"""The route table: every route of the API, in the order of the documentation.
+
+A new family is a module with its own ``ROUTES``, added here; its checks and its documentation follow from that.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from ent_notify.asgi import conversations, devices, inbox, preferences, streams, unsubscribe
+from ent_notify.asgi.openapi import document
+from ent_notify.asgi.router import JSON, Answer, AnyRoute, OpenRoute, Request
+from ent_notify.engine import Engine
+
+
+async def describe(engine: Engine, request: Request) -> Answer:
+    """The OpenAPI document, for the place where the app is mounted."""
+    return Answer(body=orjson.dumps(document(ROUTES, request.root or "/")))
+
+
+ROUTES: tuple[AnyRoute, ...] = (
+    *inbox.ROUTES,
+    *devices.ROUTES,
+    *preferences.ROUTES,
+    *conversations.ROUTES,
+    *streams.ROUTES,
+    *unsubscribe.ROUTES,
+    OpenRoute(method="GET", path="/v1/openapi.json", handler=describe, content_type=JSON, summary="This document"),
+)
