@@ -77,6 +77,10 @@ class FeedPort(Protocol):
         """
         ...
 
+    async def forget_ended(self, now: datetime) -> None:
+        """Forget tickets that nobody took in time, and sessions that are over. Anybody may call it, now and then."""
+        ...
+
     async def rights(self, people: Sequence[int], now: datetime) -> Mapping[int, Rights]:
         """What each of ``people`` may hear now: every audience key, ``(0, 0)``, ``(0, profile)`` and ``(3, person)``
         included, and every session. Whoever may not listen any more has no keys, or is left out."""

@@ -55,6 +55,8 @@ class MemoryFeed:
         self.deaf = False
         self.before_missed: trio.Event | None = None
         self.missed_asked = trio.Event()
+        self.before_rights: trio.Event | None = None
+        self.rights_asked = trio.Event()
         self._numbers = count()
         self._listeners: list[trio.MemorySendChannel[FeedHint]] = []
 
@@ -115,13 +117,20 @@ class MemoryFeed:
             return Entrance(old[0], old[1])
         return None
 
+    async def forget_ended(self, now: datetime) -> None:
+        await self._trip()
+
     async def rights(self, people: Sequence[int], now: datetime) -> dict[int, Rights]:
+        self.rights_asked.set()
         await self._trip("rights", len(people))
-        return {
+        answer = {
             person: Rights(self.keys[person], frozenset(one[1] for one in self.sessions.values() if one[0] == person))
             for person in people
             if person in self.keys
         }
+        if self.before_rights is not None:
+            await self.before_rights.wait()
+        return answer
 
     async def rights_head(self) -> int:
         await self._trip()

@@ -310,6 +310,10 @@ class Engine:
         """See FeedPort."""
         return await self._streams.enter(entries, now, timedelta(hours=self.settings.gateway.session_hours))
 
+    async def forget_ended(self, now: datetime) -> None:
+        """See FeedPort."""
+        await self._streams.forget_ended(now)
+
     async def rights(self, people: Sequence[int], now: datetime) -> Mapping[int, Rights]:
         """See FeedPort."""
         return await self._streams.rights(people, now)

@@ -6,7 +6,8 @@ time. Whoever gains a key by that reading, and has missed something meanwhile, i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 
 import trio
 
@@ -72,14 +73,15 @@ class RightsKeeper:
             for place in range(0, len(people), _AT_ONCE):
                 if place:
                     await trio.sleep(pause)
-                await self._read_patiently(people[place : place + _AT_ONCE])
+                await self._patiently(partial(self._read, people[place : place + _AT_ONCE]))
             if not self._everybody.is_set():
                 self._meanwhile = None
+            await self._patiently(lambda: self._port.forget_ended(self._clock.now()))
 
-    async def _read_patiently(self, people: Sequence[int]) -> None:
+    async def _patiently(self, act: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await self._read(people)
+                await act()
             except StoreError as error:
                 self._metrics.feed_errors.inc()
                 _log.warning("feed_unreadable", source="rights", error=error)

@@ -32,8 +32,8 @@ class PostgresStreams:
         await self._db.execute("streams.issue_ticket", digest=_digest(ticket), person_id=person, expires_at=now + life)
         return ticket
 
-    async def expire(self, now: datetime) -> None:
-        """Forget the tickets that nobody took in time, and the sessions that are over."""
+    async def forget_ended(self, now: datetime) -> None:
+        """See FeedPort."""
         await self._db.execute("streams.expire_tickets", now=now)
         await self._db.execute("streams.expire_sessions", now=now)
 
