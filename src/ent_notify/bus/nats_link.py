@@ -1,8 +1,9 @@
 """One connection to a NATS cluster, on the island: kept alive, followed by ears, never waited for.
 
-nats-py reconnects to any server of the cluster and subscribes again. What it does not do: begin anew after a server
-refused us for good (``_process_err`` closes the client), and one subscription for many subjects (each is a task and a
-queue of its own), so beyond a few dozen we take them all and let go here of what is for nobody.
+nats-py reconnects to any server of the cluster and subscribes again. What it does not do, we do here: begin anew after
+a server refused us for good (it then closes the client); close the socket of a reconnection that failed (it forgets
+them open, one for each try at a server that is stuck); and one subscription for many subjects (each is a task and a
+queue of its own), so beyond a hundred we take them all and let go of what is for nobody.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class NatsLink:
     def __init__(self, options: NatsOptions) -> None:
         self.counts = Counts()
         self.connected = False
+        self._reconnecting = False
         self._options = options
         self._ears: list[Ear] = []
         self._client = Client()
@@ -199,10 +201,11 @@ class NatsLink:
             try:
                 await self._connect()
                 await self._closed.wait()
-            except (NatsError, OSError, TimeoutError) as error:
-                self._down(error)
+            except (NatsError, OSError, TimeoutError):
+                self._down()
             await tasks.sleep(_pause(self._options))
             self._client = Client()
+            self._reconnecting = False
             self._subscriptions = {}
 
     async def _connect(self) -> None:
@@ -220,27 +223,31 @@ class NatsLink:
         if not self.connected:
             _log.info("bus_connected")
         self.connected = True
+        self._reconnecting = False
         self._changed.ring()
         self._look()
 
-    def _down(self, error: BaseException | None) -> None:
+    def _down(self) -> None:
         if self.connected:
-            _log.warning("bus_lost", error=error)
+            _log.warning("bus_lost")
         self.connected = False
 
     async def _on_error(self, error: Exception) -> None:
         if isinstance(error, SlowConsumerError):
             self._look()
+        elif self._reconnecting and (transport := self._client._transport) is not None:
+            transport.close()  # type: ignore[no-untyped-call] # a try that failed; the next one is another
 
     async def _on_disconnect(self) -> None:
-        self._down(self._client.last_error)
+        self._down()
+        self._reconnecting = not self._client.is_closed
 
     async def _on_reconnect(self) -> None:
         self.counts.reconnects += 1
         self._up()
 
     async def _on_close(self) -> None:
-        self._down(self._client.last_error)
+        self._down()
         self._closed.set()
 
 
