@@ -80,7 +80,7 @@ async def _watch_queues(engine: Engine, metrics: Metrics) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; else gateway.port.")
 @pass_door
 def gateway(door: Door, port: int | None) -> None:
-    """Hold the live streams of browsers and phones; until it is stopped.
+    """Hold the live streams of browsers and phones, and serve the API beside them; until it is stopped.
 
     It listens on gateway.host and gateway.port, behind a reverse proxy that does TLS. /healthz and /readyz say how it
     is, /metrics what it does. Start as many as you like: every one of them reaches whoever it holds. SIGTERM: it takes
@@ -90,7 +90,10 @@ def gateway(door: Door, port: int | None) -> None:
     Example:
       ent-notify gateway --port 8701
     """
+    from ent_notify.asgi import create_app
     from ent_notify.engine import open_engine
+    from ent_notify.gateway.asgi_bridge import AsgiBridge
+    from ent_notify.gateway.router import Router
     from ent_notify.gateway.server import Gateway
 
     settings = door.service_settings()
@@ -100,7 +103,14 @@ def gateway(door: Door, port: int | None) -> None:
     async def serve() -> None:
         async with open_engine(settings) as engine:
             watch_bus(metrics.registry, engine.bus.statistics)
-            service = Gateway(engine, settings=chosen, clock=engine.clock, registry=metrics.registry)
+            api = AsgiBridge(create_app(settings, engine=engine))
+            service = Gateway(
+                engine,
+                settings=chosen,
+                clock=engine.clock,
+                registry=metrics.registry,
+                extra=Router(fallback=api.handle),
+            )
 
             async def run() -> None:
                 async with trio.open_nursery() as nursery:

@@ -8,10 +8,12 @@ import signal
 import trio
 from rich.console import Console
 
+from ent_notify.asgi import create_app
 from ent_notify.demo.site import Site
 from ent_notify.engine import Engine
 from ent_notify.errors import SettingsError
 from ent_notify.gateway import Gateway, Router
+from ent_notify.gateway.asgi_bridge import AsgiBridge
 from ent_notify.gateway.server import listen
 from ent_notify.observe import Metrics
 from ent_notify.policy.pause import PauseHours
@@ -33,7 +35,7 @@ def _taken(port: int, error: OSError) -> SettingsError:
 
 async def serve_pages(engine: Engine, metrics: Metrics, port: int, console: Console) -> None:
     """Serve both pages on ``port`` (0: a free one) until SIGINT or SIGTERM. Raises SettingsError if it is taken."""
-    router = Router()
+    router = Router(fallback=AsgiBridge(create_app(engine.settings, engine=engine)).handle)
     gateway = Gateway(
         engine,
         settings=GatewaySettings(port=port, drain_seconds=2),

@@ -11,9 +11,13 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Router:
-    """Exact paths, and folders (a path that ends in ``/`` takes one more segment, which the handler reads itself)."""
+    """Exact paths, and folders (a path that ends in ``/`` takes one more segment, which the handler reads itself).
 
-    def __init__(self) -> None:
+    ``fallback`` answers whatever else is asked for.
+    """
+
+    def __init__(self, fallback: Handler | None = None) -> None:
+        self._fallback = fallback
         self._exact: dict[str, dict[str, Handler]] = {}
         self._folders: dict[str, dict[str, Handler]] = {}
 
@@ -32,6 +36,8 @@ class Router:
         if methods is None:
             folder, _, segment = request.path.rpartition("/")
             methods = self._folders.get(folder + "/") if segment else None
+        if methods is None and self._fallback is not None:
+            return await self._fallback(request)
         if methods is None:
             raise RequestRefused(404, "Not found", f"nothing is served at {request.path[:200]}")
         handler = methods.get(request.method)

@@ -23,7 +23,7 @@ class PostgresInbox:
 
     async def reader(self, external_id: str) -> Reader:
         """Somebody by the host's id. Raises NotFound for nobody, and for one who has left."""
-        row = await self._db.fetchrow("inbox.find_person", external_id=external_id)
+        row = await self._db.fetchrow("inbox.find_person", external_id=external_id) if _is_text(external_id) else None
         if row is None or row["hidden_at"] is not None:
             raise NotFound(f"there is no person {external_id!r} in the directory")
         return Reader(
@@ -93,3 +93,8 @@ class PostgresInbox:
     async def feed_head(self) -> int:
         """See FeedPort."""
         return int(await self._db.fetchval("inbox.feed_head"))
+
+
+def _is_text(text: str) -> bool:
+    """Whether PostgreSQL could hold it: no NUL, no half of a character."""
+    return "\0" not in text and text.encode(errors="ignore").decode() == text
