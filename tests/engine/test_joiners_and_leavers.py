@@ -1,7 +1,7 @@
 """Who joins or leaves around a plan, and planners that die or meet: one plan, and one delivery for each.
 
-The rule: an entry is read by those who were members when it was published. It is sent to those who were members then,
-when it was planned, and still are when their turn comes.
+The rule: an entry is read by those who were members when it was published. It is planned for those of them who are
+members at the plan still, and sent to those who are so when their turn comes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from ent_notify.errors import StoreError
-from ent_notify.model.audience import Everyone
+from ent_notify.model.audience import Audience, Everyone, Group, GuardiansOf, School
 from ent_notify.model.events import Announcement, HomeworkAssigned
 
 from .conftest import TUESDAY, Town, open_town
@@ -78,15 +78,43 @@ async def test_a_member_whom_an_import_brings_after_the_plan_reads_and_is_not_ma
     assert (await town.engine.ledger(number)).adds_up
 
 
-async def test_who_joins_between_publication_and_plan_is_left_out_by_the_second_look(town: Town) -> None:
-    number = await publish(town)
+EVERY = [f"P{number}" for number in (*range(1, 7), *range(11, 16), 21, 22, 31)]
+AUDIENCES = [Group(CLASS), Group(CLASS) | GuardiansOf(Group(CLASS)), Everyone() - Group(CLASS), School("0540001A")]
+
+
+@pytest.mark.parametrize("audience", AUDIENCES, ids=["a class", "with its guardians", "all but the class", "a school"])
+async def test_who_joins_between_publication_and_plan_is_not_planned(town: Town, audience: Audience) -> None:
+    """What the account calls planned for the web is who finds it in their inbox, and the others follow."""
+    event = Announcement(key="a", title="T", body="B", audience=audience)
+    number = (await town.engine.publish(event)).notification
     town.clock.advance(timedelta(minutes=1))  # no worker runs
     await join(town, town.clock.now())
     town.clock.advance(timedelta(minutes=1))
     await town.engine.worker().run_until_idle()
-    assert await inbox(town, "P5") == []
-    assert 5 not in {item.target for item in town.mail.sent}
-    assert (await town.engine.ledger(number)).adds_up
+    reads = {person for person in EVERY if person != "P6" and await inbox(town, person) == [number]}
+    ledger, parts = (await town.engine.ledgers(1))[0]
+    planned = {part.channel: part.planned for part in parts}
+    assert planned["web"] == len(reads) > 0
+    assert ledger.adds_up
+    assert (ledger.accepted, ledger.suppressed) == (ledger.planned, {}), "somebody was planned in vain"
+    mailed = {f"P{item.target}" for item in town.mail.sent}
+    assert mailed <= reads
+    assert ("P5" in mailed) == ("P5" in reads) == (audience == AUDIENCES[2])
+
+
+async def test_a_key_that_keeps_out_counts_at_publication_alone(town: Town) -> None:
+    """One who had left the class reads what the class is kept out of; one who leaves it later does not come to it."""
+    await leave(town, 2)
+    town.clock.advance(timedelta(minutes=1))
+    event = Announcement(key="a", title="T", body="B", audience=Everyone() - Group(CLASS))
+    number = (await town.engine.publish(event)).notification
+    town.clock.advance(timedelta(minutes=1))
+    await leave(town, 4)
+    await town.engine.worker().run_until_idle()
+    assert await inbox(town, "P2") == [number]
+    assert await inbox(town, "P4") == []
+    assert {2, 4} & {item.target for item in town.mail.sent} == {2}
+    assert (await town.engine.ledger(number)).suppressed == {}
 
 
 async def test_who_left_before_their_turn_is_suppressed_and_keeps_what_they_had_read(town: Town) -> None:

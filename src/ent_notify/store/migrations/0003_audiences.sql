@@ -4,18 +4,18 @@ set local search_path = ent_notify;
 
 -- ---------------------------------------------------------------- people of an audience
 
--- Who one audience key reaches, as the directory stands at `at`.
-create function people_under(scope smallint, ref int, at timestamptz) returns table (person_id int)
+-- Who one audience key reaches: who held it at `published` already, and holds it at `at` still.
+create function people_under(scope smallint, ref int, published timestamptz, at timestamptz) returns table (person_id int)
 language sql stable as $$
     select p.id as person_id from ent_notify.person p
     where scope = 0 and (ref = 0 or p.profile = ref)
     union all
     select m.person_id from ent_notify.membership m
-    where scope = 1 and m.group_id = ref and m.valid_from <= at and m.valid_until > at
+    where scope = 1 and m.group_id = ref and m.valid_from <= published and m.valid_until > at
     union all
     select g.guardian_id from ent_notify.membership m
     join ent_notify.guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
-    where scope = 2 and m.group_id = ref and m.valid_from <= at and m.valid_until > at
+    where scope = 2 and m.group_id = ref and m.valid_from <= published and m.valid_until > at
     union all
     select ref where scope = 3
     union all
@@ -23,13 +23,15 @@ language sql stable as $$
     where scope = 4 and g.pupil_id = ref and g.legal_level in (1, 2) and not g.restricted
 $$;
 
--- Everybody a set of campaigns is for, once each, as the directory stands at `at`.
+-- Everybody a set of campaigns is for, once each: let in by a key held at publication, and at `at` still; kept out by one
+-- held at publication. Who looks just before sending (still_addressed) and who opens the inbox asks the same.
 create function audience_people(campaigns bigint[], at timestamptz) returns table (campaign_id bigint, person_id int)
 language sql stable as $$
     with reached as materialized (
         select a.notification_id as campaign_id, a.clause, a.excluded, p.person_id
         from ent_notify.audience a
-        cross join lateral ent_notify.people_under(a.scope, a.ref, at) p
+        join ent_notify.notification n on n.id = a.notification_id
+        cross join lateral ent_notify.people_under(a.scope, a.ref, n.published_at, case when a.excluded then n.published_at else at end) p
         where a.notification_id = any (campaigns)
     )
     select distinct r.campaign_id, r.person_id from reached r
@@ -83,18 +85,19 @@ language sql stable as $$
     ),
     -- (from the ids, not "from person", which reader_keys reads too: PostgreSQL 18.4 was seen to crash on that plan)
     held as materialized (
-        select p.id as person_id, k.scope, k.ref, k.child
-        from unnest(array(select unnest(people) except select id from covered)) p (id)
+        select p.id as person_id, k.scope, k.ref, k.child, k.until, n.published_at
+        from (select n.published_at from ent_notify.notification n where n.id = campaign) n
+        cross join unnest(array(select unnest(people) except select id from covered)) p (id)
         cross join lateral ent_notify.reader_keys(p.id, at) k
-        where k.until > at and k.since <= (select n.published_at from ent_notify.notification n where n.id = campaign)
+        where k.since <= n.published_at
     )
     select id, null::int[] from covered
     union all
     select h.person_id, array_agg(distinct h.child) filter (where h.child is not null)
     from ent_notify.audience a join held h on h.scope = a.scope and h.ref = a.ref
-    where a.notification_id = campaign and not a.excluded
+    where a.notification_id = campaign and not a.excluded and h.until > at
       and not exists (
-          select from ent_notify.audience x join held y on y.scope = x.scope and y.ref = x.ref
+          select from ent_notify.audience x join held y on y.scope = x.scope and y.ref = x.ref and y.until > y.published_at
           where x.notification_id = campaign and x.excluded and x.clause = a.clause and y.person_id = h.person_id
       )
     group by h.person_id

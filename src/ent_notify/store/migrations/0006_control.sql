@@ -397,7 +397,7 @@ begin
         ) t
     ),
     reached as materialized (
-        select t.clause, t.excluded, p.person_id from terms t cross join lateral people_under(t.scope, t.ref, at) p
+        select t.clause, t.excluded, p.person_id from terms t cross join lateral people_under(t.scope, t.ref, at, at) p
     ),
     people as materialized (
         select p.id, p.timezone, p.mail_lane, p.email is not null and p.email_dropped_at is null as mailable

@@ -106,6 +106,7 @@ declare
     clauses smallint[];
     scopes smallint[];
     refs int[];
+    published timestamptz[];
     members_of int[];
     guardians_of int[];
     persons int[];
@@ -115,33 +116,34 @@ declare
     people int[];
 begin
     select array_agg(a.notification_id), array_agg(a.clause), array_agg(a.scope), array_agg(a.ref),
-           array_agg(distinct a.ref) filter (where a.scope = 1), array_agg(distinct a.ref) filter (where a.scope = 2),
+           array_agg(n.published_at), array_agg(distinct a.ref) filter (where a.scope = 1), array_agg(distinct a.ref) filter (where a.scope = 2),
            array_agg(distinct a.ref) filter (where a.scope = 3), array_agg(distinct a.ref) filter (where a.scope = 4)
-    into term_ids, clauses, scopes, refs, members_of, guardians_of, persons, wards
-    from audience a where a.notification_id = any (campaigns) and not a.excluded;
+    into term_ids, clauses, scopes, refs, published, members_of, guardians_of, persons, wards
+    from audience a join notification n on n.id = a.notification_id
+    where a.notification_id = any (campaigns) and not a.excluded;
     excludes := exists (select from audience a where a.notification_id = any (campaigns) and a.excluded);
 
     select array_agg(x.id), array_agg(x.person_id) into campaign_ids, people
     from (
         select distinct t.id, r.person_id
-        from unnest(term_ids, clauses, scopes, refs) t (id, clause, scope, ref)
+        from unnest(term_ids, clauses, scopes, refs, published) t (id, clause, scope, ref, published_at)
         join (
-            select 1 as scope, m.group_id as ref, m.person_id from membership m
+            select 1 as scope, m.group_id as ref, m.person_id, m.valid_from as since from membership m
             where m.group_id = any (members_of) and m.valid_from <= at and m.valid_until > at
             union all
-            select 2, m.group_id, g.guardian_id from membership m
+            select 2, m.group_id, g.guardian_id, m.valid_from from membership m
             join guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
             where m.group_id = any (guardians_of) and m.valid_from <= at and m.valid_until > at
             union all
-            select 3, x.ref, x.ref from unnest(persons) x (ref)
+            select 3, x.ref, x.ref, '-infinity' from unnest(persons) x (ref)
             union all
-            select 4, g.pupil_id, g.guardian_id from guardian_link g
+            select 4, g.pupil_id, g.guardian_id, '-infinity' from guardian_link g
             where g.pupil_id = any (wards) and g.legal_level in (1, 2) and not g.restricted
-        ) r on r.scope = t.scope and r.ref = t.ref
+        ) r on r.scope = t.scope and r.ref = t.ref and r.since <= t.published_at
         where not excludes or not exists (
             select from audience x
             where x.notification_id = t.id and x.clause = t.clause and x.excluded
-              and exists (select from people_under(x.scope, x.ref, at) u where u.person_id = r.person_id)
+              and exists (select from people_under(x.scope, x.ref, t.published_at, t.published_at) u where u.person_id = r.person_id)
         )
     ) x;
 

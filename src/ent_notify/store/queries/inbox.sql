@@ -11,7 +11,7 @@ hits as (
         select a.feed_seq, a.notification_id
         from audience a
         cross join lateral (   -- (offset 0: one by one in the index's order, and no further than the page)
-            select from notification m
+            select m.published_at from notification m
             where m.id = a.notification_id and m.superseded_by is null
               and m.published_at >= k.since and m.published_at < k.until
             offset 0
@@ -20,6 +20,7 @@ hits as (
           and not exists (
               select from audience x join keys y on y.scope = x.scope and y.ref = x.ref
               where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
+                and m.published_at >= y.since and m.published_at < y.until
           )
         order by a.feed_seq desc limit :most
     ) hit
@@ -48,6 +49,7 @@ where a.notification_id = any (:notifications::bigint[]) and m.superseded_by is 
   and not exists (
       select from audience x join reader_keys(p.id, :now) y on y.scope = x.scope and y.ref = x.ref
       where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
+        and m.published_at >= y.since and m.published_at < y.until
   )
 group by a.notification_id;
 
