@@ -1,4 +1,4 @@
-"""A region of 20,000 people, servers that speak the real protocols, and workers in processes of their own."""
+"""A region of 8,000 people, servers that speak the real protocols, and workers in processes of their own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ent_notify.testing.region import generate_region
 
 __all__ = ["town", "town_dsn"]
 
-PEOPLE = 20_000
+PEOPLE = 8_000
 WINDOW = 50
 """``worker.checkpoint_every`` of these tests: the bound of repeats for each chunk held."""
 SENDERS = 2
@@ -148,7 +148,7 @@ async def open_worker(servers: Servers, name: str) -> AsyncIterator[trio.Process
             "--name",
             name,
         ],
-        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
+        env={name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ},
     )
     try:
         yield process

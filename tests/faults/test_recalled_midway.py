@@ -20,7 +20,7 @@ async def test_a_campaign_recalled_midway_stops_and_is_replaced(
 ) -> None:
     async with (
         open_region(region, postgres, "recalled_midway") as dsn,
-        open_servers(dsn, tmp_path, lease_seconds=30.0) as servers,  # nobody loses a lease here
+        open_servers(dsn, tmp_path) as servers,  # leases of two seconds: some are lost here
         open_engine(servers.settings()) as engine,
         open_worker(servers, "one") as one,
         open_worker(servers, "two") as two,
