@@ -49,7 +49,8 @@ CREATE FUNCTION ent_notify.audience_people(campaigns bigint[], at timestamp with
     with reached as materialized (
         select a.notification_id as campaign_id, a.clause, a.excluded, p.person_id
         from ent_notify.audience a
-        cross join lateral ent_notify.people_under(a.scope, a.ref, at) p
+        join ent_notify.notification n on n.id = a.notification_id
+        cross join lateral ent_notify.people_under(a.scope, a.ref, n.published_at, case when a.excluded then n.published_at else at end) p
         where a.notification_id = any (campaigns)
     )
     select distinct r.campaign_id, r.person_id from reached r
@@ -316,7 +317,7 @@ begin
         ) t
     ),
     reached as materialized (
-        select t.clause, t.excluded, p.person_id from terms t cross join lateral people_under(t.scope, t.ref, at) p
+        select t.clause, t.excluded, p.person_id from terms t cross join lateral people_under(t.scope, t.ref, at, at) p
     ),
     people as materialized (
         select p.id, p.timezone, p.mail_lane, p.email is not null and p.email_dropped_at is null as mailable
@@ -611,18 +612,18 @@ begin
     return null;
 end $$;
 
-CREATE FUNCTION ent_notify.people_under(scope smallint, ref integer, at timestamp with time zone) RETURNS TABLE(person_id integer)
+CREATE FUNCTION ent_notify.people_under(scope smallint, ref integer, published timestamp with time zone, at timestamp with time zone) RETURNS TABLE(person_id integer)
     LANGUAGE sql STABLE
     AS $$
     select p.id as person_id from ent_notify.person p
     where scope = 0 and (ref = 0 or p.profile = ref)
     union all
     select m.person_id from ent_notify.membership m
-    where scope = 1 and m.group_id = ref and m.valid_from <= at and m.valid_until > at
+    where scope = 1 and m.group_id = ref and m.valid_from <= published and m.valid_until > at
     union all
     select g.guardian_id from ent_notify.membership m
     join ent_notify.guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
-    where scope = 2 and m.group_id = ref and m.valid_from <= at and m.valid_until > at
+    where scope = 2 and m.group_id = ref and m.valid_from <= published and m.valid_until > at
     union all
     select ref where scope = 3
     union all
@@ -766,6 +767,7 @@ declare
     clauses smallint[];
     scopes smallint[];
     refs int[];
+    published timestamptz[];
     members_of int[];
     guardians_of int[];
     persons int[];
@@ -775,33 +777,34 @@ declare
     people int[];
 begin
     select array_agg(a.notification_id), array_agg(a.clause), array_agg(a.scope), array_agg(a.ref),
-           array_agg(distinct a.ref) filter (where a.scope = 1), array_agg(distinct a.ref) filter (where a.scope = 2),
+           array_agg(n.published_at), array_agg(distinct a.ref) filter (where a.scope = 1), array_agg(distinct a.ref) filter (where a.scope = 2),
            array_agg(distinct a.ref) filter (where a.scope = 3), array_agg(distinct a.ref) filter (where a.scope = 4)
-    into term_ids, clauses, scopes, refs, members_of, guardians_of, persons, wards
-    from audience a where a.notification_id = any (campaigns) and not a.excluded;
+    into term_ids, clauses, scopes, refs, published, members_of, guardians_of, persons, wards
+    from audience a join notification n on n.id = a.notification_id
+    where a.notification_id = any (campaigns) and not a.excluded;
     excludes := exists (select from audience a where a.notification_id = any (campaigns) and a.excluded);
 
     select array_agg(x.id), array_agg(x.person_id) into campaign_ids, people
     from (
         select distinct t.id, r.person_id
-        from unnest(term_ids, clauses, scopes, refs) t (id, clause, scope, ref)
+        from unnest(term_ids, clauses, scopes, refs, published) t (id, clause, scope, ref, published_at)
         join (
-            select 1 as scope, m.group_id as ref, m.person_id from membership m
+            select 1 as scope, m.group_id as ref, m.person_id, m.valid_from as since from membership m
             where m.group_id = any (members_of) and m.valid_from <= at and m.valid_until > at
             union all
-            select 2, m.group_id, g.guardian_id from membership m
+            select 2, m.group_id, g.guardian_id, m.valid_from from membership m
             join guardian_link g on g.pupil_id = m.person_id and g.legal_level in (1, 2) and not g.restricted
             where m.group_id = any (guardians_of) and m.valid_from <= at and m.valid_until > at
             union all
-            select 3, x.ref, x.ref from unnest(persons) x (ref)
+            select 3, x.ref, x.ref, '-infinity' from unnest(persons) x (ref)
             union all
-            select 4, g.pupil_id, g.guardian_id from guardian_link g
+            select 4, g.pupil_id, g.guardian_id, '-infinity' from guardian_link g
             where g.pupil_id = any (wards) and g.legal_level in (1, 2) and not g.restricted
-        ) r on r.scope = t.scope and r.ref = t.ref
+        ) r on r.scope = t.scope and r.ref = t.ref and r.since <= t.published_at
         where not excludes or not exists (
             select from audience x
             where x.notification_id = t.id and x.clause = t.clause and x.excluded
-              and exists (select from people_under(x.scope, x.ref, at) u where u.person_id = r.person_id)
+              and exists (select from people_under(x.scope, x.ref, t.published_at, t.published_at) u where u.person_id = r.person_id)
         )
     ) x;
 
@@ -1407,18 +1410,19 @@ CREATE FUNCTION ent_notify.still_addressed(campaign bigint, people integer[], at
     ),
     -- (from the ids, not "from person", which reader_keys reads too: PostgreSQL 18.4 was seen to crash on that plan)
     held as materialized (
-        select p.id as person_id, k.scope, k.ref, k.child
-        from unnest(array(select unnest(people) except select id from covered)) p (id)
+        select p.id as person_id, k.scope, k.ref, k.child, k.until, n.published_at
+        from (select n.published_at from ent_notify.notification n where n.id = campaign) n
+        cross join unnest(array(select unnest(people) except select id from covered)) p (id)
         cross join lateral ent_notify.reader_keys(p.id, at) k
-        where k.until > at and k.since <= (select n.published_at from ent_notify.notification n where n.id = campaign)
+        where k.since <= n.published_at
     )
     select id, null::int[] from covered
     union all
     select h.person_id, array_agg(distinct h.child) filter (where h.child is not null)
     from ent_notify.audience a join held h on h.scope = a.scope and h.ref = a.ref
-    where a.notification_id = campaign and not a.excluded
+    where a.notification_id = campaign and not a.excluded and h.until > at
       and not exists (
-          select from ent_notify.audience x join held y on y.scope = x.scope and y.ref = x.ref
+          select from ent_notify.audience x join held y on y.scope = x.scope and y.ref = x.ref and y.until > y.published_at
           where x.notification_id = campaign and x.excluded and x.clause = a.clause and y.person_id = h.person_id
       )
     group by h.person_id
