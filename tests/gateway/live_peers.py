@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -338,7 +338,11 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    *, poll_seconds: float = 1.0, extra: Router | None = None, **settings: object
+    *,
+    poll_seconds: float = 1.0,
+    extra: Router | None = None,
+    on_seen: Callable[[int, int], None] | None = None,
+    **settings: object,
 ) -> AsyncIterator[House]:
     """Run a gateway until the end of the block; ``settings`` are fields of ``GatewaySettings``."""
     feed, clock, registry = MemoryFeed(), StillClock(), CollectorRegistry()
@@ -348,6 +352,7 @@ async def open_house(
         clock=clock,
         registry=registry,
         extra=extra,
+        on_seen=on_seen,
         poll_seconds=poll_seconds,
     )
     async with trio.open_nursery() as nursery:

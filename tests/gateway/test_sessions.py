@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from live_peers import EVERYBODY, Browser, House, open_house
 from test_on_the_engine import open_live
+
+from ent_notify.model.feed import Entry
 
 SECURE = "x-forwarded-proto: https"
 
@@ -52,7 +55,7 @@ async def test_an_event_source_connects_again_by_itself_though_its_ticket_is_spe
     ],
 )
 async def test_the_cookie_is_for_the_stream_alone(
-    settings: dict[str, object], headers: list[str], name: str, secure: bool
+    settings: dict[str, Any], headers: list[str], name: str, secure: bool
 ) -> None:
     async with open_house(session_hours=2, **settings) as house:
         house.feed.person(1)
@@ -118,11 +121,9 @@ async def test_sessions_in_the_database(dsn: str) -> None:
         other = await engine.reader("P2")
 
         async def enter(*shown: tuple[str | None, str | None], hours: float = 0) -> list[tuple[int, bool] | None]:
-            from ent_notify.model.feed import Entry
-
             answers = await engine.enter([Entry(*each) for each in shown], now + timedelta(hours=hours))
             secrets.extend(answer.secret for answer in answers if answer and answer.secret)
-            return [answer and (answer.person, answer.secret is not None) for answer in answers]
+            return [None if answer is None else (answer.person, answer.secret is not None) for answer in answers]
 
         secrets: list[str] = []
         tickets = [await engine.stream_ticket(reader) for _ in range(4)]

@@ -90,6 +90,8 @@ class Response:
         headers: tuple[tuple[str, str], ...] = (("cache-control", "no-store"),)
         if refused.retry_after is not None:
             headers += (("retry-after", str(refused.retry_after)),)
+        if refused.status == 426:
+            headers += (("upgrade", "websocket"), ("sec-websocket-version", "13"))
         return cls(refused.status, orjson.dumps(body), "application/problem+json", headers)
 
 
@@ -102,6 +104,11 @@ class HttpConnection:
         self._trusted = trusted_proxies
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._method = b""
+
+    @property
+    def unread(self) -> bytes:
+        """What has come after the request that was read last."""
+        return self._h11.trailing_data[0]
 
     async def wait_first_byte(self) -> bool:
         """Wait until a request begins; False if the peer closed instead."""

@@ -20,10 +20,14 @@ from ent_notify.gateway.pump import FeedPump
 from ent_notify.gateway.session import Sessions
 from ent_notify.gateway.sse import parse_event_id, stream_head
 from ent_notify.gateway.streams import Stream, Streams
+from ent_notify.gateway.websocket import SOCKET, Upgrade
+from ent_notify.gateway.wires import EVENTS
 from ent_notify.model.feed import Entrance, Entry, FeedItem, Key, Rights
 from ent_notify.ports import Clock, FeedPort
 from ent_notify.settings import GatewaySettings
 
+STREAM_PATH = "/v1/stream"
+SOCKET_PATH = "/v1/ws"
 _PAGE = 200
 _SEND_SECONDS = 30.0
 """How long a reader may take over one page of its replay."""
@@ -70,8 +74,11 @@ class Joiner:
         ``GET /v1/stream[?ticket=TICKET][&after=SEQ]``; the header Last-Event-ID goes before ``after``. With neither,
         the stream begins now. Raises ``RequestRefused``: 400 (sequence), 401 (ticket or session), 403 (origin, or no
         right to listen), 429 and 503 (caps, or not ready).
+
+        ``GET /v1/ws`` with the same query makes a WebSocket of it; 400 and 426 for what is no such handshake.
         """
         origin = check_origin(request, self._origins)
+        upgrade = Upgrade(request) if request.path == SOCKET_PATH else None
         after = _resume_point(request)
         entry = self._sessions.entry(request)
         if self._pump.seq is None:
@@ -85,11 +92,12 @@ class Joiner:
             raise RequestRefused(
                 429, "Too many streams", f"one person has at most {self._settings.max_per_person} streams at once", 30
             )
-        stream = Stream(sock, entrance.person, entrance.session, request.address)
+        stream = Stream(sock, entrance.person, entrance.session, request.address, SOCKET if upgrade else EVENTS)
         self._streams.add(stream)
         try:
             self._streams.set_keys(stream, await self._keys_of(stream))
-            head = stream_head(allow_origin=origin, headers=self._sessions.headers(request, entrance))
+            headers = self._sessions.headers(request, entrance)
+            head = upgrade.accept(headers) if upgrade else stream_head(allow_origin=origin, headers=headers)
             live = await self._catch_up(stream, after, head)
         except BaseException:
             self._streams.remove(stream)

@@ -14,7 +14,7 @@ class GatewayMetrics:
         self.opened = Counter("ent_notify_gateway_streams_opened", "Streams opened.", registry=registry)
         self.closed = Counter(
             "ent_notify_gateway_streams_closed",
-            "Streams ended, by reason: peer, slow, revoked, drained, store.",
+            "Streams ended, by reason: peer, slow, revoked, drained, store, silent.",
             ["reason"],
             registry=registry,
         )

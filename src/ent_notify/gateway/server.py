@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from ent_notify.errors import (
     StoreError,
 )
 from ent_notify.gateway.http import HttpConnection, Request, Response, receive
-from ent_notify.gateway.join import Joiner
+from ent_notify.gateway.join import SOCKET_PATH, STREAM_PATH, Joiner
 from ent_notify.gateway.metrics import GatewayMetrics
 from ent_notify.gateway.pump import FeedPump
 from ent_notify.gateway.rights import RightsKeeper
@@ -31,7 +32,6 @@ from ent_notify.observe import get_logger
 from ent_notify.ports import Clock, FeedPort
 from ent_notify.settings import GatewaySettings
 
-STREAM_PATH = "/v1/stream"
 _BACKLOG = 4_096
 _ACCEPTS_AT_ONCE = 64
 _REQUESTS_AT_ONCE = 1_500
@@ -64,7 +64,9 @@ class GatewayStatistics:
 class Gateway:
     """One live gateway. ``await gateway.run()`` serves until ``drain`` has ended (or cancellation).
 
-    ``extra`` adds routes beside ``/v1/stream``, ``/healthz``, ``/readyz`` and ``/metrics``.
+    ``extra`` adds routes beside ``/v1/stream``, ``/v1/ws``, ``/healthz``, ``/readyz`` and ``/metrics``.
+    ``on_seen(person, seq)`` hears what apps say by WebSocket: that this person has seen the feed up to there. It must
+    not block.
     """
 
     def __init__(
@@ -75,12 +77,13 @@ class Gateway:
         clock: Clock,
         registry: CollectorRegistry,
         extra: Router | None = None,
+        on_seen: Callable[[int, int], None] | None = None,
         poll_seconds: float = 1.0,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._metrics = GatewayMetrics(registry)
-        self._streams = Streams(self._metrics, max_pending_bytes=settings.max_pending_bytes)
+        self._streams = Streams(self._metrics, max_pending_bytes=settings.max_pending_bytes, on_seen=on_seen)
         self._rights = RightsKeeper(port, self._streams, self._metrics, clock, refresh_seconds=settings.refresh_seconds)
         self._pump = FeedPump(
             port,
@@ -213,10 +216,13 @@ class Gateway:
                 return None
             if request is None:
                 return None
-            if request.path == STREAM_PATH and request.method == "GET":
+            if request.path in (STREAM_PATH, SOCKET_PATH) and request.method == "GET":
                 try:
                     self._check_open()
-                    return await self._joiner.join(sock, request)
+                    stream = await self._joiner.join(sock, request)
+                    if stream is not None and stream.wire.listens and connection.unread:
+                        self._streams.hear(stream, connection.unread)
+                    return stream  # noqa: TRY300 - what follows answers a refusal
                 except (RequestRefused, StoreError) as error:
                     response = self._problem(error)
             else:

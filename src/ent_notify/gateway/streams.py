@@ -10,12 +10,14 @@ import struct
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
 
 from ent_notify.gateway.hub import Hub, Reader
 from ent_notify.gateway.metrics import GatewayMetrics
+from ent_notify.gateway.websocket import Ears
 from ent_notify.gateway.wires import EVENTS, Wire
 from ent_notify.model.feed import FeedItem, Key
 from ent_notify.model.subjects import HeldSubjects
@@ -24,6 +26,9 @@ _JOINING = sys.maxsize
 _ABRUPT = frozenset({"slow", "revoked"})
 _DROP_UNSENT = struct.pack("ii", 1, 0)
 """SO_LINGER on, 0 s: what the kernel still holds for that reader is freed at once, not after minutes of retries."""
+_RECEIVE_BYTES = 4_096
+_UNANSWERED = 2
+"""Heartbeats that a WebSocket's reader may leave without an answer; at the next it is cut."""
 _HEARTBEAT_TURNS = 20
 """Parts of a heartbeat's period: each stream has its turn in one of them, so that no round is one long loop."""
 
@@ -34,10 +39,22 @@ class Stream(Reader):
     ``floor``: live frames up to this sequence are not for it, because the replay has brought them. While it joins,
     every live frame is below the floor and only leaves its sequence in ``owed``, for the replay to fetch.
     ``pending``: what the kernel did not take yet; None as long as the reader keeps up. ``stale``: its rights may have
-    changed since they were asked for last.
+    changed since they were asked for last. ``silent``: heartbeats sent since the reader, if it may speak, last spoke.
     """
 
-    __slots__ = ("address", "floor", "owed", "pending", "person", "reason", "session", "sock", "stale", "wire")
+    __slots__ = (
+        "address",
+        "floor",
+        "owed",
+        "pending",
+        "person",
+        "reason",
+        "session",
+        "silent",
+        "sock",
+        "stale",
+        "wire",
+    )
 
     def __init__(self, sock: socket.socket, person: int, session: int, address: str, wire: Wire = EVENTS) -> None:
         super().__init__()
@@ -51,6 +68,7 @@ class Stream(Reader):
         self.pending: bytearray | None = None
         self.reason: str | None = None
         self.stale = False
+        self.silent = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +87,12 @@ class StreamStatistics:
 class Streams:
     """All streams of this process."""
 
-    def __init__(self, metrics: GatewayMetrics, *, max_pending_bytes: int) -> None:
+    def __init__(
+        self, metrics: GatewayMetrics, *, max_pending_bytes: int, on_seen: Callable[[int, int], None] | None = None
+    ) -> None:
         self._metrics = metrics
+        self._on_seen = on_seen or (lambda person, seq: None)
+        self._ears = Ears[Stream]()
         self._max_pending = max_pending_bytes
         self.held = HeldSubjects()
         self._hub: Hub[Stream] = Hub(self.held)
@@ -153,6 +175,7 @@ class Streams:
             self._addresses[stream.address] = left
         else:
             del self._addresses[stream.address]
+        self._ears.forget(stream)
         stream.pending = None
         self._metrics.closed.labels(stream.reason or "peer").inc()
         self._metrics.streams.set(len(self._all))
@@ -160,25 +183,58 @@ class Streams:
 
     def cut(self, stream: Stream, reason: str) -> None:
         """End ``stream`` now: forget it, close its socket, and so end its parked task."""
+        self._end(stream, reason, stream.wire.goodbye(reason))
+
+    def _end(self, stream: Stream, reason: str, last_word: bytes) -> None:
         if stream not in self._all:
             return
         stream.reason = reason
+        said = bool(last_word) and stream.pending is None and stream.floor != _JOINING
         self.remove(stream)
-        if reason in _ABRUPT:
+        if said:
+            with suppress(OSError):
+                stream.sock.send(last_word)
+        elif reason in _ABRUPT:
             stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP_UNSENT)
         trio.lowlevel.notify_closing(stream.sock)
         stream.sock.close()
 
     async def hold(self, stream: Stream) -> None:
-        """The parked task: waits for the peer to go away. An SSE client has nothing to say, so a byte ends it too."""
+        """The parked task: waits for the peer to go away, or to say something. Who has nothing to say ends the stream
+        by saying it."""
         try:
-            if stream in self._all:  # not cut before this task began
+            while stream in self._all:  # not cut before this task began
                 await trio.lowlevel.wait_readable(stream.sock)
+                if not self._listen(stream):
+                    break
         except trio.ClosedResourceError:
             pass  # cut
         finally:
             self.remove(stream)
             stream.sock.close()
+
+    def _listen(self, stream: Stream) -> bool:
+        if not stream.wire.listens:
+            return False
+        try:
+            data = stream.sock.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return bool(data) and self.hear(stream, data)
+
+    def hear(self, stream: Stream, data: bytes) -> bool:
+        """Take what the reader of a stream that listens has said; whether the stream goes on."""
+        heard = self._ears.take(stream, data, trio.current_time())
+        stream.silent = 0
+        if heard.seen is not None:
+            self._on_seen(stream.person, heard.seen)
+        if heard.reply:
+            self._send([stream], heard.reply)
+        if heard.end is not None:
+            self._end(stream, "peer", heard.end)
+        return heard.end is None
 
     # -------------------------------------------------------------- sending
 
@@ -214,6 +270,17 @@ class Streams:
                         due[stream.wire].append(stream)
                 for wire, streams in due.items():
                     self._send(streams, wire.heartbeat(seq))
+                    if wire.listens:
+                        self._expect_answers(streams)
+            self._ears.allow_more()
+            for stream in self._ears.dribbling(trio.current_time() - period):
+                self.cut(stream, "silent")
+
+    def _expect_answers(self, streams: Iterable[Stream]) -> None:
+        for stream in streams:
+            stream.silent += 1
+            if stream.silent > _UNANSWERED:
+                self.cut(stream, "silent")
 
     async def flush_forever(self) -> None:
         """Send what slow readers have pending, as they take it: one short-lived task for each."""
