@@ -20,7 +20,9 @@ from ent_notify.engine import Engine
 from ent_notify.errors import RequestRefused
 from ent_notify.gateway import GatewayStatistics, Request, Response, Router, check_origin
 from ent_notify.model.inbox import InboxEntry, Reader
-from ent_notify.model.people import Profile
+from ent_notify.model.people import Profile, Provider
+from ent_notify.model.webpush import read_subscription
+from ent_notify.testing.devices import APP
 
 COOKIE = "ent_demo"
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -79,6 +81,7 @@ class Site:
             ("/api/inbox", self._inbox),
             ("/api/conversation/", self._conversation),
             ("/api/operator", self._operator),
+            ("/api/push", self._push),
         ):
             router.add("GET", path, self._guarded(handler))
         for path, handler in (
@@ -87,6 +90,7 @@ class Site:
             ("/api/read", self._read),
             ("/api/post", self._post),
             ("/api/publish", self._publish),
+            ("/api/device", self._device),
         ):
             router.add("POST", path, self._guarded(handler))
 
@@ -126,7 +130,6 @@ class Site:
         return Response.json(
             {
                 "person": {"id": reader.id, "name": reader.name, "profile": Profile(reader.profile).name.lower()},
-                "ticket": await self._engine.stream_ticket(reader),
                 "samples": [asdict(sample) for sample in await self._samples.offered(reader)],
             },
             headers=(("set-cookie", f"{COOKIE}={session}; HttpOnly; SameSite=Strict; Path=/"),),
@@ -220,6 +223,17 @@ class Site:
         reader = await self._entered(request, _text(body, "person"))
         await self._samples.publish(_text(body, "sample"), reader)
         return Response.json({}, status=202)
+
+    async def _push(self, request: Request) -> Response:
+        sends = APP in self._engine.settings.webpush
+        return Response.json({"key": self._engine.webpush.public_key(APP) if sends else None})
+
+    async def _device(self, request: Request) -> Response:
+        body = request.json()
+        reader = await self._entered(request, _text(body, "person"))
+        subscription = read_subscription(body.get("subscription") or {})
+        await self._engine.register_device(reader.id, Provider.WEBPUSH, APP, subscription.token)
+        return Response.json({}, status=201)
 
     # ------------------------------------------------------------ what an operator sees
 

@@ -20,6 +20,7 @@ from ent_notify.errors import (
     RequestRefused,
     StoreError,
 )
+from ent_notify.gateway.client import add_client
 from ent_notify.gateway.http import HttpConnection, Request, Response, receive
 from ent_notify.gateway.join import SOCKET_PATH, STREAM_PATH, Joiner
 from ent_notify.gateway.metrics import GatewayMetrics
@@ -97,6 +98,7 @@ class Gateway:
         self._router = extra if extra is not None else Router()
         for path, handler in (("/healthz", self._healthz), ("/readyz", self._readyz), ("/metrics", self._metrics_page)):
             self._router.add("GET", path, handler)
+        add_client(self._router)
         self._trusted = frozenset(settings.trusted_proxies)
         self._requests = 0
         self._by_peer: dict[str, int] = {}

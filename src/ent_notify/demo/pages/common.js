@@ -68,4 +68,3 @@ export function showLive(kind, text) {
 }
 
 export const number = new Intl.NumberFormat("fr-FR");
-export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

@@ -1,6 +1,7 @@
 // A person's page: choose who to be, read the inbox, hear what is new, answer a conversation.
 
-import { byId, call, el, icon, showError, showLive, sleep } from "./common.js";
+import { EntNotify, enablePush } from "/v1/client/ent-notify.js";
+import { byId, call, el, icon, showError, showLive } from "./common.js";
 
 const CATEGORIES = {
   homework: "Travail à faire",
@@ -17,8 +18,8 @@ const wholeDate = new Intl.DateTimeFormat("fr-FR", { dateStyle: "full", timeStyl
 
 let person = null; // {id, name, profile}
 const entries = new Map(); // seq -> entry
-let position = 0; // the last sequence that the stream, or the inbox, has brought
-let source = null;
+let live = null; // the stream that this person's tabs share
+let pushKey = null; // what this browser subscribes to pushes with, if there are any
 let talkId = null;
 const pageTitle = document.title;
 
@@ -59,11 +60,13 @@ async function enter(id) {
     byId("samples").replaceChildren(...answer.samples.map((sample) => el(
       "button", { class: "button", type: "button", onclick: (event) => publish(sample.id, event.currentTarget) }, sample.label,
     )));
+    live?.stop();
+    live = null;
     forget();
-    await readInbox();
+    const { head } = await readInbox();
     show(true);
     byId("inbox-title").focus();
-    listen(answer.ticket);
+    listen(head);
   } catch (error) {
     show(false);
     showError(byId("chooser-error"), error);
@@ -71,8 +74,8 @@ async function enter(id) {
 }
 
 function leave() {
-  source?.close();
-  source = person = talkId = null;
+  live?.stop();
+  live = person = talkId = null;
   history.replaceState(null, "", "/");
   document.title = pageTitle;
   byId("talk").hidden = true;
@@ -93,16 +96,18 @@ async function readInbox(before = null) {
   if (before !== null) query.set("before", before);
   const page = await call(`/api/inbox?${query}`);
   const fresh = page.entries.filter((entry) => !entries.has(entry.seq));
+  // More was missed than a page holds: what is older would stand below a hole.
+  if (before === null && page.more && fresh.length === page.entries.length) forget();
   for (const entry of page.entries) {
     const known = entries.get(entry.seq);
     // Rows hold on to their entry; and what was marked while this page was under way stays marked.
     if (known) known.read ||= entry.read;
     else entries.set(entry.seq, entry);
   }
-  position = Math.max(position, page.head);
+  live?.advance(page.head);
   if (before !== null || entries.size === page.entries.length) byId("more-row").hidden = !page.more;
   render();
-  return fresh;
+  return { head: page.head, fresh };
 }
 
 function forget() {
@@ -166,9 +171,7 @@ const list = (names) => new Intl.ListFormat("fr-FR").format(names);
 
 async function markRead(entry) {
   await attempt(async () => {
-    await call("/api/read", { person: person.id, seqs: [entry.seq] });
-    entry.read = true;
-    render();
+    await live.markRead([entry]);
     // The button that had the focus is gone: keep the place.
     document.getElementById(`title-${entry.seq}`)?.focus();
   });
@@ -176,9 +179,7 @@ async function markRead(entry) {
 
 async function markAllRead() {
   await attempt(async () => {
-    await call("/api/read", { person: person.id, upto: Math.max(0, ...entries.keys()) });
-    for (const entry of entries.values()) entry.read = true;
-    render();
+    await live.markAllRead(Math.max(0, ...entries.keys()));
     byId("inbox-title").focus();
   });
 }
@@ -195,41 +196,28 @@ async function attempt(action) {
 
 // ---------------------------------------------------------------- live
 
-/** Open the stream after what is already here. A ticket opens one stream: after an end, take another. */
-function listen(ticket) {
-  const stream = new EventSource(`/v1/stream?${new URLSearchParams({ ticket, after: position })}`);
-  source?.close();
-  source = stream;
-  stream.onopen = () => showLive("good", "En direct");
-  stream.addEventListener("notification", (event) => {
-    position = Math.max(position, Number(event.lastEventId));
-    hear();
-  });
-  stream.addEventListener("reload", (event) => {
-    position = Math.max(position, Number(event.lastEventId));
-    forget();
-    hear();
-  });
-  stream.onerror = () => {
-    if (source !== stream) return;
-    showLive("warn", "Reconnexion…");
-    // The browser tries again by itself until it is refused (a used ticket): from then on it is up to us.
-    if (stream.readyState === EventSource.CLOSED) reconnect(stream);
-  };
-}
+const STATES = { live: ["good", "En direct"], connecting: ["warn", "Connexion…"], waiting: ["warn", "Reconnexion…"] };
 
-async function reconnect(stream) {
-  for (let wait = 500; source === stream && person; wait = Math.min(wait * 2, 15_000)) {
-    await sleep(wait * (0.5 + Math.random()));
-    if (source !== stream || !person) return;
-    try {
-      const { ticket } = await call("/api/ticket", { person: person.id });
-      if (source === stream) listen(ticket);
-      return;
-    } catch (error) {
-      if (error.status === 401) return enter(person.id); // the server has forgotten the session
-    }
-  }
+/** Listen from what the inbox has brought on, together with this person's other tabs. */
+function listen(head) {
+  const { id } = person;
+  live = new EntNotify({
+    reader: id,
+    after: head,
+    ticket: async () => (await call("/api/ticket", { person: id })).ticket,
+    read: (marks) => call("/api/read", { person: id, ...marks }),
+  });
+  live.addEventListener("state", ({ detail: { state } }) => {
+    if (state in STATES) showLive(...STATES[state]);
+    if (state === "refused") enter(id); // the server has forgotten the session
+  });
+  live.addEventListener("notification", hear);
+  live.addEventListener("gap", hear);
+  live.addEventListener("read", ({ detail: { seqs, upto } }) => {
+    for (const entry of entries.values()) entry.read ||= upto === undefined ? seqs.includes(entry.seq) : entry.seq <= upto;
+    render();
+  });
+  live.start();
 }
 
 let hearing = null;
@@ -242,7 +230,7 @@ function hear() {
     while (mine.again && person) {
       mine.again = false;
       await attempt(async () => {
-        const fresh = await readInbox();
+        const { fresh } = await readInbox();
         for (const entry of fresh) byId("entries").querySelector(`[data-seq="${entry.seq}"] .entry`)?.classList.add("fresh");
         announce(fresh);
         if (talkId !== null && fresh.some((entry) => entry.conversation === talkId)) await readTalk();
@@ -266,6 +254,27 @@ async function publish(sample, button) {
   button.focus();
 }
 
+// ---------------------------------------------------------------- pushes to this browser
+
+async function offerPush() {
+  if (!("serviceWorker" in navigator)) return;
+  pushKey = (await call("/api/push")).key;
+  byId("push").hidden = pushKey === null;
+}
+
+async function takePush() {
+  await attempt(async () => {
+    const answer = await enablePush({
+      publicKey: pushKey,
+      register: (subscription) => call("/api/device", { person: person.id, subscription }),
+      worker: `/v1/client/sw.js?${new URLSearchParams({ title: document.title.replace(/^\(.*\) /, ""), icon: "/static/icon.svg" })}`,
+    });
+    byId("announcer").textContent = byId("push").textContent =
+      answer === "on" ? "Ce navigateur reçoit les notifications" : "Ce navigateur refuse les notifications";
+    byId("push").disabled = answer === "on";
+  });
+}
+
 // ---------------------------------------------------------------- a conversation
 
 async function openTalk(entry) {
@@ -274,11 +283,7 @@ async function openTalk(entry) {
     await readTalk();
     byId("talk").hidden = false;
     byId("talk-title").focus();
-    if (!entry.read) {
-      await call("/api/read", { person: person.id, seqs: [entry.seq] });
-      entry.read = true;
-      render();
-    }
+    if (!entry.read) await live.markRead([entry]);
   });
 }
 
@@ -324,6 +329,8 @@ byId("read-all").addEventListener("click", markAllRead);
 byId("more").addEventListener("click", () => attempt(() => readInbox(Math.min(...entries.keys()))));
 byId("talk-form").addEventListener("submit", reply);
 byId("talk-close").addEventListener("click", closeTalk);
+byId("push").addEventListener("click", takePush);
+offerPush();
 
 const known = decodeURIComponent(location.hash.slice(1));
 if (known) enter(known);
