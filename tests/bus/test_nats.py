@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 import trustme
-from nats_house import PATIENCE, NatsServer, open_nats, wait_until
 from pydantic import SecretStr
+from tests.bus.nats_house import PATIENCE, NatsServer, open_nats, wait_until
 
 from ent_notify._island import Island
 from ent_notify.bus.nats import NatsBus, open_nats_bus
