@@ -7,6 +7,7 @@ that lead to nothing but push services, ``webpush_keys`` signs and encrypts, ``p
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -31,6 +32,14 @@ MOST_ORIGINS = 64
 
 BAD_SUBSCRIPTION = Verdict(VerdictKind.DROP_TARGET, "webpush.BadSubscription", quarantine=True)
 HOST_NOT_ALLOWED = Verdict(VerdictKind.DROP_TARGET, "webpush.HostNotAllowed", quarantine=True)
+
+
+def _trust(ca: str | None) -> ssl.SSLContext:
+    """The system's authorities, and ``ca`` beside them: there are many push services, and only a few are ours."""
+    tls = client_tls(None)
+    if ca is not None:
+        tls.load_verify_locations(cadata=ca)
+    return tls
 
 
 class WebPushChannel:
@@ -58,7 +67,7 @@ class WebPushChannel:
             connections=options.connections,
             send_timeout=options.send_timeout,
             late_window=options.late_window,
-            tls=client_tls(options.ca),
+            tls=_trust(options.ca),
             lookup=lookup,
             loopback=options.loopback,
         )

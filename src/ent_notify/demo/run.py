@@ -26,9 +26,10 @@ from ent_notify.engine import Engine, open_engine
 from ent_notify.model.people import Profile
 from ent_notify.observe import Metrics
 from ent_notify.policy.pause import PauseHours
-from ent_notify.settings import ProjectSettings, RateSettings, Settings, StoreSettings, WorkerSettings
-from ent_notify.testing.devices import generate_devices, generate_preferences
+from ent_notify.settings import ProjectSettings, RateSettings, Settings, StoreSettings, WebPushApp, WorkerSettings
+from ent_notify.testing.devices import APP, generate_devices, generate_preferences
 from ent_notify.testing.region import generate_region
+from ent_notify.testing.webpush import DEMO_KEY
 
 _NO_PAUSE = PauseHours(enabled=False)
 _EVENING_SECONDS = 8
@@ -65,14 +66,16 @@ async def _demo(options: DemoOptions, console: Console) -> int:
     metrics = Metrics()
     with _folder() as folder:
         settings = _settings(folder, options)
-        async with open_engine(settings, metrics=metrics, apply_migrations=True) as engine:
-            await _fill(engine, folder, options, console)
-            async with open_sinks(engine) as sinks:
-                outcome = await _one_day(engine, sinks, options, console)
-                _report(outcome, options, console)
-                if options.once:
-                    return 1 if outcome.disagreements else 0
-                await serve_pages(engine, metrics, options.port, console)
+        async with (
+            open_engine(settings, metrics=metrics, apply_migrations=True) as engine,
+            open_sinks(engine) as sinks,
+        ):
+            await _fill(engine, folder, options, sinks.webpush.origin, console)
+            outcome = await _one_day(engine, sinks, options, console)
+            _report(outcome, options, console)
+            if options.once:
+                return 1 if outcome.disagreements else 0
+            await serve_pages(engine, metrics, options.port, console)
     return 0
 
 
@@ -91,11 +94,13 @@ def _settings(folder: Path, options: DemoOptions) -> Settings:
         project=ProjectSettings(name="Mon Bureau", url=f"http://127.0.0.1:{options.port}"),
         worker=WorkerSettings(name="demo", checkpoint_every=200, lanes=3, retry_base_seconds=1, retry_cap_seconds=5),
         rates=RateSettings(email_per_second=5_000, apns_per_second=5_000, fcm_per_second=9_000),
+        # A browser that looks at the demo's page may subscribe at its own push service, too.
+        webpush={APP: WebPushApp(subject="mailto:demo@ent.example", key=SecretStr(DEMO_KEY), loopback=True)},
     )
 
 
-async def _fill(engine: Engine, folder: Path, options: DemoOptions, console: Console) -> None:
-    """Write a region as an AAF export, import it, and give its people phones and preferences."""
+async def _fill(engine: Engine, folder: Path, options: DemoOptions, webpush: str, console: Console) -> None:
+    """Write a region as an AAF export, import it, and give its people phones, browsers and preferences."""
     with console.status(f"writing the AAF export of a made-up region of {options.people:,} people"):
         region = await trio.to_thread.run_sync(generate_region, folder / "aaf", options.people, options.seed)
     console.print(
@@ -107,15 +112,15 @@ async def _fill(engine: Engine, folder: Path, options: DemoOptions, console: Con
     console.print(f"imported: {directory.added:,} people, {directory.bad_records} bad records")
     people: list[tuple[str, Profile]] = []
     after = 0
-    with _bar(console, "registering phones and preferences") as advance:
+    with _bar(console, "registering phones, browsers and preferences") as advance:
         while rows := await engine.db.fetch("scenes.people_between", after=after, most=_PEOPLE_BATCH):
             people += [(row["external_id"], Profile(row["profile"])) for row in rows]
             after = rows[-1]["id"]
-        devices = await engine.register_devices(generate_devices(people, options.seed))
+        devices = await engine.register_devices(generate_devices(people, options.seed, webpush=webpush))
         advance(0.7, 1.0)
         choices = await engine.set_preferences(generate_preferences(people, options.seed))
         advance(1.0, 1.0)
-    console.print(f"phones: {devices.added:,}; preferences: {choices:,}")
+    console.print(f"phones and browsers: {devices.added:,}; preferences: {choices:,}")
 
 
 async def _one_day(engine: Engine, sinks: Sinks, options: DemoOptions, console: Console) -> Outcome:

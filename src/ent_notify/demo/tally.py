@@ -73,7 +73,7 @@ def disagreements(accounts: Accounts, sinks: Mapping[str, int], web: Mapping[int
             )
     wrong += [
         f"the ledgers say {said[name]} accepted by {name}, and its server accepted {sinks[name]}"
-        for name in ("email", "apns", "fcm")
+        for name in ("email", "apns", "fcm", "webpush")
         if said[name] != sinks[name]
     ]
     return wrong

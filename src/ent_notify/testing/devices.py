@@ -14,15 +14,24 @@ SHARES = {Profile.PUPIL: 0.50, Profile.GUARDIAN: 0.60, Profile.TEACHER: 0.50, Pr
 """Share of each profile with a device."""
 SECOND_DEVICE = 0.08
 IPHONES = 0.40
+BROWSERS = 0.15
+"""Share of people who let a browser show them notifications, beside what phone they have."""
 OPT_OUTS = 0.08
 """Share of people who switched something off."""
 CATEGORIES = ("homework", "timetable", "absence", "grade", "announcement", "message")
 
 
-def generate_devices(people: Iterable[tuple[str, Profile]], seed: int) -> Iterator[DeviceRegistration]:
+def generate_devices(
+    people: Iterable[tuple[str, Profile]], seed: int, *, webpush: str | None = None
+) -> Iterator[DeviceRegistration]:
     """Device registrations for ``people`` (external id, profile), with tokens of the real form. The same person gets
-    the same devices whatever the order."""
+    the same devices whatever the order.
+
+    ``webpush`` is the origin of a fake push service: some have a browser that has subscribed there, too.
+    """
     for person, profile in people:
+        if webpush is not None and (browser := _browser(person, seed, webpush)) is not None:
+            yield browser
         dice = _Dice(seed, "device", person)
         if dice.share() >= SHARES[profile]:
             continue
@@ -59,6 +68,16 @@ class _Dice:
 
     def share(self) -> float:
         return int.from_bytes(self.take(4), "big") / 2**32
+
+
+def _browser(person: str, seed: int, origin: str) -> DeviceRegistration | None:
+    from ent_notify.testing.webpush import subscribe  # with the clients of push, which nobody else here needs
+
+    dice = _Dice(seed, "browser", person)
+    if dice.share() >= BROWSERS:
+        return None
+    token = subscribe(dice.take(12).hex(), origin).token
+    return DeviceRegistration(person=person, provider=Provider.WEBPUSH, app=APP, token=token, language="fr")
 
 
 def _device(dice: _Dice, person: str) -> DeviceRegistration:
