@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
-from joserfc import jws
+from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
@@ -164,3 +164,32 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**40:
         raise TokenRefused("times", f"the token's {name} is missing or no number of seconds since 1970")
     return float(value)
+
+
+def make_key(kid: str = "") -> dict[str, str]:
+    """A new signing key, as a JWK with its private half; ``kid`` is its thumbprint (RFC 7638) when none is given."""
+    key = ECKey.generate_key(CURVE)
+    return {**_jwk(key.as_dict(private=True)), "kid": kid or key.thumbprint(), "use": "sig", "alg": ALGORITHM}
+
+
+def public_half(key: Mapping[str, str]) -> dict[str, str]:
+    """What of a signing key goes into the key set."""
+    return {name: value for name, value in key.items() if name != "d"}
+
+
+def sign(key: Mapping[str, str], person: str, settings: ApiSettings, now: datetime, life: timedelta) -> str:
+    """A bearer token for a person, as a host signs it."""
+    issued = int(now.timestamp())
+    claims = {
+        "iss": settings.issuer,
+        "aud": settings.audience,
+        "sub": person,
+        "iat": issued,
+        "exp": issued + int(life.total_seconds()),
+    }
+    header = {"alg": ALGORITHM, "kid": key["kid"]}
+    return jwt.encode(header, claims, ECKey.import_key(dict(key)), algorithms=[ALGORITHM])
+
+
+def _jwk(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}

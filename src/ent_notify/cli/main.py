@@ -23,6 +23,7 @@ from pathlib import Path
 
 import click
 
+from ent_notify.cli.api import api
 from ent_notify.cli.campaigns import campaign, forecast
 from ent_notify.cli.demo import demo
 from ent_notify.cli.directory import generate, import_aaf
@@ -74,6 +75,7 @@ for command in (
     undo_drops,
     worker,
     gateway,
+    api,
 ):
     cli.add_command(command)
 
