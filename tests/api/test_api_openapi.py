@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import orjson
-import pytest
-import schemathesis
-import uvicorn
-from hypothesis import HealthCheck, Phase, seed, settings
-from schemathesis.specs.openapi import checks as openapi_checks
 
 from ent_notify.asgi.openapi import document
 from ent_notify.asgi.routes import ROUTES
 from ent_notify.cli.door import to_json
 
-from .api_house import House, Signer
+from .api_house import House
 
 COMMITTED = Path(__file__).parents[2] / "docs/reference/openapi.json"
 
