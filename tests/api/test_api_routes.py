@@ -82,7 +82,7 @@ async def test_the_badge_ends_at_99(house: House) -> None:
 async def test_nobody_reads_what_is_yet_to_come(house: House) -> None:
     await publish(house, "now")
     got = await house.ask("POST", "/v1/inbox/read-all", {"upto": 2}, person="P1")
-    assert got.status == 422 and got.json["errors"][0]["pointer"] == "/upto"
+    assert got.status == 409 and got.json["errors"][0]["pointer"] == "/upto"
     assert (await house.get("/v1/inbox/unread", "P1"))["count"] == 1
 
 
@@ -170,7 +170,7 @@ async def test_an_unknown_choice_changes_nothing(house: House) -> None:
     off = {"category": "homework", "channel": "email", "enabled": False}
     wrong = {"category": "weather", "channel": "email", "enabled": False}
     got = await house.ask("PATCH", "/v1/preferences", {"preferences": [off, wrong]}, person="P11")
-    assert got.status == 422 and "weather" in got.json["detail"] and "homework on email" in got.json["detail"]
+    assert got.status == 409 and "weather" in got.json["detail"] and "homework on email" in got.json["detail"]
     assert await house.get("/v1/preferences", "P11") == before
 
 

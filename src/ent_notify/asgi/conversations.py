@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ent_notify.asgi.problems import Problem
 from ent_notify.asgi.router import Call, Route
-from ent_notify.asgi.shapes import AskedNumber, Instant, Prose, Shape, Text
+from ent_notify.asgi.shapes import FROM_TEXT, PROSE, TEXT, WHOLE, Instant, Shape
 from ent_notify.errors import NotAllowed, NotFound
 from ent_notify.policy.messages import MAX_BODY, MAX_SUBJECT
 
@@ -22,17 +22,17 @@ class NewConversation(Shape):
     """A conversation with its first message."""
 
     to: Annotated[
-        list[Annotated[Text, Field(min_length=1, max_length=200)]], Field(min_length=1, max_length=MAX_PEOPLE)
+        list[Annotated[str, Field(min_length=1, max_length=200), *TEXT]], Field(min_length=1, max_length=MAX_PEOPLE)
     ]
     """Ids of whom it is with."""
-    subject: Annotated[Prose, Field(min_length=1, max_length=MAX_SUBJECT)]
-    body: Annotated[Prose, Field(min_length=1, max_length=MAX_BODY)]
+    subject: Annotated[str, Field(min_length=1, max_length=MAX_SUBJECT), *PROSE]
+    body: Annotated[str, Field(min_length=1, max_length=MAX_BODY), *PROSE]
 
 
 class NewMessage(Shape):
     """A message."""
 
-    body: Annotated[Prose, Field(min_length=1, max_length=MAX_BODY)]
+    body: Annotated[str, Field(min_length=1, max_length=MAX_BODY), *PROSE]
 
 
 class Posted(Shape):
@@ -46,7 +46,7 @@ class Posted(Shape):
 class PageQuery(Shape):
     """Which page."""
 
-    after: Annotated[AskedNumber, _PLACE] = 0
+    after: Annotated[int, _PLACE, FROM_TEXT] = 0
     """`next` of the page before; left out, from the beginning."""
 
 
@@ -77,7 +77,7 @@ class ConversationPage(Shape):
 class ReadTo(Shape):
     """How far one has read."""
 
-    seq: Annotated[int, _PLACE]
+    seq: Annotated[int, _PLACE, WHOLE]
 
 
 class HasRead(Shape):

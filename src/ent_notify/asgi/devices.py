@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ent_notify.asgi.problems import not_found
 from ent_notify.asgi.router import Call, Route
-from ent_notify.asgi.shapes import Prose, Shape
+from ent_notify.asgi.shapes import PROSE, Shape
 from ent_notify.model.people import Provider
 
 MAX_TOKEN = 4_096
@@ -20,7 +20,7 @@ class DeviceBody(Shape):
     provider: Literal["apns", "fcm", "webpush"]
     app: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """The app, by the name that the settings give it."""
-    token: Annotated[Prose, Field(min_length=1, max_length=MAX_TOKEN)]
+    token: Annotated[str, Field(min_length=1, max_length=MAX_TOKEN), *PROSE]
     """What the provider gave the app; for web push the subscription, as JSON text."""
     language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$", max_length=35)] | None = None
     """The device's language (BCP 47), if it says one."""
@@ -30,7 +30,7 @@ class DeviceToken(Shape):
     """A device that signs out."""
 
     provider: Literal["apns", "fcm", "webpush"]
-    token: Annotated[Prose, Field(min_length=1, max_length=MAX_TOKEN)]
+    token: Annotated[str, Field(min_length=1, max_length=MAX_TOKEN), *PROSE]
 
 
 class DeviceAnswer(Shape):

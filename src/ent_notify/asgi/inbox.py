@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ent_notify.asgi.problems import Fault, malformed
 from ent_notify.asgi.router import Call, Route
-from ent_notify.asgi.shapes import AskedNumber, Instant, Place, Shape
+from ent_notify.asgi.shapes import FROM_TEXT, Instant, Place, Shape
 from ent_notify.engine.personal import UNREAD_CAP
 from ent_notify.model.people import Profile
 
@@ -21,7 +21,7 @@ class InboxQuery(Shape):
 
     cursor: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
     """`next` of the page before; left out, the newest page."""
-    limit: Annotated[AskedNumber, Field(ge=1, le=MAX_PAGE)] = 50
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), FROM_TEXT] = 50
     """Entries on the page, at most."""
 
 
@@ -138,7 +138,7 @@ async def mark_all(call: Call) -> Unread:
     upto = call.given(ReadUpTo).upto
     if upto > await call.engine.feed_head():
         fault = "lies beyond the feed, and what is yet to come cannot be read; give the head of a page"
-        raise malformed(f"/upto: {fault}.", [Fault("/upto", fault)])
+        raise malformed(f"/upto: {fault}.", [Fault("/upto", fault)], status=409)
     await call.engine.mark_all_read(call.reader, upto)
     return await unread(call)
 
@@ -169,6 +169,7 @@ ROUTES = (
         handler=mark_all,
         body=ReadUpTo,
         answer=Unread,
+        refuses=(409,),
         summary="Mark everything up to a place as read",
     ),
     Route(

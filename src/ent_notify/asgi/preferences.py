@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ent_notify.asgi.problems import Fault, malformed
 from ent_notify.asgi.router import Call, Route
-from ent_notify.asgi.shapes import Prose, Shape
+from ent_notify.asgi.shapes import PROSE, Shape
 from ent_notify.errors import NotFound
 from ent_notify.model.inbox import Choice
 
@@ -16,7 +16,7 @@ from ent_notify.model.inbox import Choice
 class ChoiceBody(Shape):
     """One choice."""
 
-    category: Annotated[Prose, Field(min_length=1, max_length=100)]
+    category: Annotated[str, Field(min_length=1, max_length=100), *PROSE]
     channel: Literal["email", "push"]
     enabled: bool
 
@@ -44,7 +44,7 @@ async def change(call: Call) -> Preferences:
     try:
         return _shown(await call.engine.personal.prefer(call.reader, wanted))
     except NotFound as error:
-        raise malformed(f"{error}.", [Fault("/preferences", str(error))]) from None
+        raise malformed(f"{error}.", [Fault("/preferences", str(error))], status=409) from None
 
 
 def _shown(choices: list[Choice]) -> Preferences:
@@ -64,6 +64,7 @@ ROUTES = (
         handler=change,
         body=Choices,
         answer=Preferences,
+        refuses=(409,),
         summary="Change some choices, all or none",
     ),
 )

@@ -68,8 +68,8 @@ def unauthorized() -> Problem:
 
 
 def malformed(detail: str, faults: Sequence[Fault] = (), *, status: int = 422) -> Problem:
-    """A body or a parameter that cannot be taken as it is."""
-    return Problem(status, "Malformed request", detail, faults=faults)
+    """A body or a parameter that cannot be taken as it is: 422, or 409 when that depends on what there is."""
+    return Problem(status, "Not possible now" if status == 409 else "Malformed request", detail, faults=faults)
 
 
 def problem_of(error: EntNotifyError) -> RequestRefused:

@@ -39,19 +39,24 @@ def _digits(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19 else value
 
 
-Text = Annotated[str, AfterValidator(_without_nul), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})]
-"""A text without NUL, which PostgreSQL cannot hold."""
-Prose = Annotated[
-    str,
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+TEXT = (AfterValidator(_without_nul), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"}))
+"""After a text's bounds: without NUL, which PostgreSQL cannot hold."""
+PROSE = (
     AfterValidator(_without_nul),
     AfterValidator(_filled),
     Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}),
-]
-"""A text with something to read in it."""
-Place = Annotated[int, Field(ge=0, lt=10**18)]
+)
+"""The same, with something to read in it."""
+WHOLE = BeforeValidator(_whole)
+"""After a number's bounds: JSON Schema takes 7.0 for an integer, so it is one."""
+Place = Annotated[int, Field(ge=0, lt=10**18), WHOLE]
 """A place in the feed."""
-AskedNumber = Annotated[int, BeforeValidator(_digits)]
-"""A number in a query, where all is text."""
+FROM_TEXT = BeforeValidator(_digits)
+"""After a number's bounds: in a query, where all is text."""
 Instant = AwareDatetime
 
 
