@@ -21,7 +21,7 @@ from ent_notify.model.fanout import (
     Waiting,
 )
 from ent_notify.model.feed import Entrance, Entry, FeedHint, FeedItem, Rights, RightsChanges
-from ent_notify.model.receipts import Receipt, Taken
+from ent_notify.model.receipts import Effect, Receipt, Source, Taken
 from ent_notify.model.subjects import BusStatistics, HeldSubjects
 from ent_notify.policy.rate import Slot
 
@@ -314,6 +314,9 @@ class FanoutObserver(Protocol):
     def rate_wait(self, channel: str, provider: str, seconds: float) -> None:
         """A chunk waits for its slot."""
 
+    def receipt(self, source: Source, effect: Effect) -> None:
+        """A bounce, a late answer or a device's word was taken in, and did so much."""
+
     def channel_paused(self, channel: str, provider: str, reason: str) -> None:
         """A lane was paused for everybody."""
 
@@ -377,6 +380,9 @@ class Unobserved:
         """See FanoutObserver."""
 
     def rate_wait(self, channel: str, provider: str, seconds: float) -> None:
+        """See FanoutObserver."""
+
+    def receipt(self, source: Source, effect: Effect) -> None:
         """See FanoutObserver."""
 
     def channel_paused(self, channel: str, provider: str, reason: str) -> None:

@@ -60,6 +60,21 @@ def test_a_foreign_export_is_read_in_the_order_of_its_references() -> None:
     assert export.report.bytes_read == export.report.bytes_total
 
 
+def test_a_stray_file_in_the_folder_is_left_aside_and_told(tmp_path: Path) -> None:
+    write_file(tmp_path / "ENT_Delta_20260902_Eleve_0000.xml", [add_request("Eleve", "1", {"sn": ["VAL"]})])
+    (tmp_path / "manifest.xml").write_text("<manifest/>")
+    (tmp_path / "notes.xml").write_text("no XML at all")
+    export, _ = read(tmp_path)
+    assert export.report.files == ["ENT_Delta_20260902_Eleve_0000.xml"]
+    assert export.report.to_json()["left_aside"] == ["manifest.xml", "notes.xml"]
+    for stray in (tmp_path / "manifest.xml", tmp_path / "notes.xml"):
+        with pytest.raises(SourceError, match=stray.name):  # asked for by its name, it is not passed over
+            read(stray)
+    (tmp_path / "ENT_Delta_20260902_PersRelEleve_0000.xml").write_text("<manifest/>")
+    with pytest.raises(SourceError, match="PersRelEleve"):
+        read(tmp_path)
+
+
 def test_schools_of_a_foreign_export() -> None:
     _, items = read(FOREIGN)
     assert [item for item in items if isinstance(item, SchoolRecord)] == [

@@ -297,6 +297,28 @@ async def test_a_late_acceptance_ends_the_doubt_without_a_repeat(town: Town) -> 
     assert len(town.apns.sent) == tries  # not one repeat
 
 
+async def test_a_late_answer_to_a_worker_that_is_told_to_end_is_not_lost(town: Town) -> None:
+    worker = town.engine.worker()
+    told_to_end = trio.Event()
+
+    def unknown(_: Outgoing) -> Verdict:
+        worker.drain()
+        told_to_end.set()
+        return UNKNOWN
+
+    town.apns.answer = unknown
+    number = await published(town)
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.run)
+            await told_to_end.wait()
+            hook = town.engine.receipts.late_hook("push:apns:fr.ent")
+            for item in town.apns.sent:
+                hook(item, ACCEPTED)
+    assert not town.engine.receipts.late_answers
+    assert await told(town, number, "P1", "push") == [("accepted", "late")]
+
+
 async def test_a_late_refusal_is_the_true_verdict(town: Town) -> None:
     town.apns.answer = lambda item: UNKNOWN
     number = await published(town)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ent_notify.model.delivery import ACCEPTED, Channel, Urgency, Verdict, VerdictKind
 from ent_notify.model.directory import MergeCounts
+from ent_notify.model.receipts import Effect, Source
 from ent_notify.observe import Metrics, get_logger, serve_metrics
 from ent_notify.observe.reasons import known_reason
 from ent_notify.policy.mail_verdicts import Phase, smtp_verdict
@@ -42,6 +43,7 @@ def test_the_way_of_an_alert_is_counted() -> None:
     metrics.lease_lost("push", "apns")
     metrics.rate_wait("push", "apns", 1.5)
     metrics.channel_paused("push", "fcm", "fcm.QUOTA_EXCEEDED")
+    metrics.receipt(Source.BOUNCE, Effect.MOVED)
     metrics.queue("push", "apns", 12, 3.5)
     metrics.unplanned(4)
     lane = {"channel": "push", "provider": "apns"}
@@ -60,6 +62,7 @@ def test_the_way_of_an_alert_is_counted() -> None:
     assert value(metrics, "leases_lost_total", **lane) == 1
     assert value(metrics, "rate_wait_seconds_sum", **lane) == 1.5
     assert value(metrics, "channel_pauses_total", channel="push", provider="fcm", reason="fcm.QUOTA_EXCEEDED") == 1
+    assert value(metrics, "receipts_total", source="bounce", effect="moved") == 1
     assert value(metrics, "waiting_chunks", **lane) == 12
     assert value(metrics, "lag_seconds", **lane) == 3.5
     assert value(metrics, "unplanned_campaigns") == 4

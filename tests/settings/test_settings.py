@@ -166,6 +166,13 @@ def test_a_variable_outside_every_group_is_refused(monkeypatch: pytest.MonkeyPat
     assert "did you mean ENT_NOTIFY_STORE__DSN?" in message
 
 
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_address_of_the_database_is_not_taken_for_none(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody's deployment has lost it: a database of our own would look like one that lost everything."""
+    monkeypatch.setenv("ENT_NOTIFY_STORE__DSN", empty)
+    assert refusal().startswith("ENT_NOTIFY_STORE__DSN (in the environment) is empty: give postgresql://")
+
+
 def test_an_unknown_group_is_refused_with_the_nearest(workplace: Path) -> None:
     write(workplace, "[worke]\nlanes = 2\n")
     assert "worke (in ent-notify.toml) is not a setting (did you mean worker?)" in refusal()

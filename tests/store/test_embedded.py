@@ -104,12 +104,29 @@ def test_an_address_says_folder_settings_and_listening(monkeypatch: pytest.Monke
         ("postgresql:///x", "not an embedded database address"),
         ("embedded:///x?listen=5433", "write listen=127.0.0.1:5433"),
         ("embedded:///x?listen=::1:99999", "write listen=127.0.0.1:5433"),
+        ("embedded:///x%00y", "control character"),
+        ("embedded:///x%0Ay", "control character"),
         ("embedded:///x?fsync%3Doff;=1", "is not the name of a PostgreSQL setting"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused(dsn: str, complaint: str) -> None:
     with pytest.raises(SettingsError, match=complaint):
         parse_address(dsn)
+
+
+def test_a_folder_that_the_locale_cannot_name_is_refused(place: Path) -> None:
+    """Not by a traceback from the first file in it."""
+    code = (
+        "from ent_notify.store.embedded import parse_address\n"
+        "from ent_notify.errors import SettingsError\n"
+        "try: parse_address('embedded:///srv/%C3%A9cole')\n"
+        "except SettingsError as error: print(ascii(str(error)))"
+    )
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | plain, capture_output=True, text=True, check=True, cwd=place
+    )
+    assert "PYTHONUTF8=1" in done.stdout
 
 
 def test_the_default_folder_is_the_users_own() -> None:

@@ -107,6 +107,8 @@ def _tell(report: ImportReport) -> None:
     if read.ignored_attributes:
         names = ", ".join(sorted(read.ignored_attributes)[:5])
         click.echo(f"unknown attributes, left aside: {sum(read.ignored_attributes.values()):,} (such as {names})")
+    if read.left_aside:
+        click.echo(f"files left aside: {len(read.left_aside):,} (such as {', '.join(read.left_aside[:3])})")
     for error in did.file_errors:
         click.echo(f"not read to its end: {error.file}: {error.reason}", err=True)
     if did.removals_withheld:

@@ -50,9 +50,14 @@ def list_export(path: Path) -> Listing:
 
     A file named ``..._Complet_...`` belongs to a complete export, any other is incremental. Of several complete
     exports the last date counts, and with it the incremental files of later dates. Schools are read before
-    guardians, staff and pupils. Raises SourceError: nothing there, not an AAF, an unsafe document.
+    guardians, staff and pupils. Another ``.xml`` file in the folder, neither an AAF nor named like one, is left
+    aside. Raises SourceError: nothing there, not an AAF, an unsafe document.
     """
-    found = [_look(file) for file in _xml_files(path)]
+    files = _xml_files(path)
+    if path.is_dir():
+        found = [file for each in files if (file := _look_or_leave(each))]
+    else:
+        found = [_look(each) for each in files]
     wanted = [file for file in found if file.wanted]
     if not wanted:
         raise SourceError(
@@ -68,7 +73,7 @@ def list_export(path: Path) -> Listing:
     kept = {file.path for file in wanted}
     return Listing(
         files=tuple(wanted),
-        left_aside=tuple(file.path.name for file in found if file.path not in kept),
+        left_aside=tuple(file.name for file in files if file not in kept),
         gaps=tuple(_gaps(wanted)),
         complete=newest is not None and path.is_dir(),
         size=sum(file.path.stat().st_size for file in wanted),
@@ -81,6 +86,16 @@ def _xml_files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise SourceError(f"There is no file or folder at {path}.")
     return sorted(file for file in path.iterdir() if file.suffix.lower() == ".xml" and file.is_file())
+
+
+def _look_or_leave(path: Path) -> ExportFile | None:
+    """None for a file that has nothing to do with the export; one with a name of the export must be what it says."""
+    try:
+        return _look(path)
+    except SourceError:
+        if _NAME.fullmatch(path.name):
+            raise
+        return None
 
 
 def _look(path: Path) -> ExportFile:

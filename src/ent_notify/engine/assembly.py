@@ -6,8 +6,9 @@ The push clients come with the extra ``push``; they are imported only when the s
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import orjson
 
@@ -24,7 +25,7 @@ from ent_notify.channels.push_options import (
 from ent_notify.channels.smtp import Login, Relay, Timeouts, TlsMode
 from ent_notify.engine.facade import Engine
 from ent_notify.errors import SettingsError
-from ent_notify.settings import ApnsApp, EmailSettings, FcmApp, ProjectSettings, WebPushApp
+from ent_notify.settings import ApnsApp, EmailSettings, FcmApp, MailGroup, ProjectSettings, WebPushApp
 
 
 @asynccontextmanager
@@ -37,7 +38,12 @@ async def connect_channels(engine: Engine) -> AsyncIterator[None]:
     await engine.apply_limits()
     async with AsyncExitStack() as stack:
         if settings.email.host is not None:
-            mail = EmailChannel(_relay(settings.email), _sender(settings.email, settings.project), engine.clock)
+            mail = EmailChannel(
+                _relay(settings.email),
+                _sender(settings.email, settings.project),
+                engine.clock,
+                _routes(settings.email, settings.mail_groups),
+            )
             stack.push_async_callback(mail.aclose)
             engine.use_mail(mail)
             await engine.set_rate("email", settings.rates.email_per_second)
@@ -89,12 +95,37 @@ def _relay(email: EmailSettings) -> Relay:
         context=None if email.ca_file is None else ssl.create_default_context(cafile=str(email.ca_file)),
         connections=email.connections,
         messages_per_connection=email.messages_per_connection,
+        local_name=email.local_name,
         timeouts=Timeouts.at_most(email.timeout_seconds),
     )
 
 
+def _routes(email: EmailSettings, groups: Mapping[str, MailGroup]) -> dict[str, Relay]:
+    """The relay of each domain that has one of its own."""
+    common = _relay(email)
+    return {
+        domain.lower(): replace(
+            common,
+            host=group.host,
+            port=group.port,
+            tls=TlsMode(group.tls),
+            login=None,
+            connections=group.connections,
+        )
+        for group in groups.values()
+        if group.host is not None
+        for domain in group.domains
+    }
+
+
 def _sender(email: EmailSettings, project: ProjectSettings) -> Sender:
-    return Sender(name=email.sender_name or project.name, address=email.sender, domain=project.domain)
+    return Sender(
+        name=email.sender_name or project.name,
+        address=email.sender,
+        domain=project.domain,
+        return_path=email.return_path or "",
+        reply_to=email.reply_to or "",
+    )
 
 
 def _apns(app: ApnsApp) -> ApnsOptions:

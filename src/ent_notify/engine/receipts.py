@@ -8,7 +8,7 @@ from datetime import datetime
 from ent_notify.channels.bounces import parse_dsn
 from ent_notify.errors import NotFound, SettingsError
 from ent_notify.flows.outbox import DeliveryIds, dedup_id
-from ent_notify.flows.receipts import PUSH, Bounced, Bounces, LateAnswers
+from ent_notify.flows.receipts import PUSH, Bounced, Bounces, LateAnswers, take
 from ent_notify.model.delivery import Outgoing, Verdict
 from ent_notify.model.people import Provider
 from ent_notify.model.receipts import BounceCounts, Effect, Known, Receipt, Seen, Source
@@ -39,8 +39,9 @@ class Receipts:
         self._inbox = inbox
         self._ids = ids
         self._clock = clock
+        self._observer = observer
         self._bounces = Bounces(store, fanout, observer)
-        self.late_answers = LateAnswers(store)
+        self.late_answers = LateAnswers(store, observer)
 
     async def bounce(self, mail: bytes) -> BounceCounts:
         """Take in a mail that came to the return path, as it was received.
@@ -79,7 +80,7 @@ class Receipts:
         device = await self._store.find_device(person, provider, token)
         number = await self._number(person, notification) if isinstance(notification, str) else notification
         receipt = Receipt(Source.DEVICE, number, PUSH, device, Known.ACCEPTED, what.value)
-        (taken,) = await self._store.take([receipt], self._clock.now())
+        (taken,) = await take(self._store, self._observer, [receipt], self._clock.now())
         if taken.effect is Effect.UNKNOWN:
             raise NotFound(f"notification {notification} was not sent to that device")
         return taken.effect is Effect.MOVED

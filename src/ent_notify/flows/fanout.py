@@ -135,6 +135,7 @@ class Worker:
                 wait = FIRST_WAIT
                 if not moved:
                     await self.clock.sleep(_LOOK_EVERY)
+        await self._survive(self._take_late)  # what came while the last windows were finished
 
     async def _round(self, nursery: trio.Nursery, served: set[int]) -> int:
         """Look, do what there is to do, and wake the senders of lanes that have something to claim."""

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from ent_notify.flows.lane_care import DISBELIEF_SECONDS, LaneCare
 from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
 from ent_notify.model.fanout import DroppedTarget, Lane
-from ent_notify.model.receipts import BounceCounts, Effect, Known, Receipt, Source
+from ent_notify.model.receipts import BounceCounts, Effect, Known, Receipt, Source, Taken
 from ent_notify.policy import drops, receipts
 from ent_notify.policy.mail_verdicts import dsn_verdict
 from ent_notify.ports import FanoutObserver, FanoutStore, ReceiptStore
@@ -36,6 +36,16 @@ class Bounced:
     person: int
     recipient: str
     verdict: Verdict
+
+
+async def take(
+    store: ReceiptStore, observer: FanoutObserver, receipts: Sequence[Receipt], now: datetime
+) -> list[Taken]:
+    """Move the deliveries that ``receipts`` speak of, and count what that did."""
+    taken = await store.take(receipts, now)
+    for receipt, each in zip(receipts, taken, strict=True):
+        observer.receipt(receipt.source, each.effect)
+    return taken
 
 
 @dataclass(slots=True)
@@ -71,7 +81,7 @@ class Bounces:
         moved: dict[int, list[Bounced]] = {}
         effects: Counter[Effect] = Counter()
         noted = 0
-        for each, receipt, taken in zip(believed, told, await self.store.take(told, now), strict=True):
+        for each, receipt, taken in zip(believed, told, await take(self.store, self.observer, told, now), strict=True):
             if receipt.known is Known.ACCEPTED and taken.effect is not Effect.UNKNOWN:
                 noted += 1
                 continue
@@ -144,6 +154,7 @@ class LateAnswers:
     """
 
     store: ReceiptStore
+    observer: FanoutObserver
     most: int = 10_000
     _waiting: deque[tuple[str, Outgoing, Verdict]] = field(default_factory=deque)
 
@@ -176,7 +187,7 @@ class LateAnswers:
                 if (says := receipts.late(verdict)) is not None:
                     receipt = Receipt(Source.LATE, item.notification, PUSH, item.target, *says)
                     told.append((item, verdict, receipt))
-            effects = await self.store.take([receipt for _, _, receipt in told], now)
+            effects = await take(self.store, self.observer, [receipt for _, _, receipt in told], now)
             moved = [
                 (item, verdict)
                 for (item, verdict, _), taken in zip(told, effects, strict=True)

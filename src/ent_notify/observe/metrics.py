@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from ent_notify.model.delivery import Channel, Urgency, Verdict, VerdictKind
 from ent_notify.model.directory import MergeCounts
 from ent_notify.model.people import Provider
+from ent_notify.model.receipts import Effect, Source
 from ent_notify.observe.logs import get_logger, log_statistics
 from ent_notify.observe.reasons import OTHER, known_reason
 
@@ -76,6 +77,7 @@ class Metrics:
         self._chunk_failures = counter("chunk_failures", "Chunks given up by an error of our own.", lane)
         self._send_failures = counter("send_failures", "Sends that a channel left by raising.", lane)
         self._text_failures = counter("text_failures", "Texts that could not be rendered.")
+        self._receipts = counter("receipts", "Receipts taken, by what they did.", ("source", "effect"))
         self._pauses = counter("channel_pauses", "Times a channel was paused.", (*lane, "reason"))
         self._waiting = gauge("waiting_chunks", "Chunks that are due and not claimed.", lane)
         self._lag = gauge("lag_seconds", "Age of the oldest chunk that is due and not claimed.", lane)
@@ -134,6 +136,10 @@ class Metrics:
     def rate_wait(self, channel: str, provider: str, seconds: float) -> None:
         """A chunk waited ``seconds`` for its slot."""
         self._waits.labels(*_lane(channel, provider)).observe(seconds)
+
+    def receipt(self, source: Source, effect: Effect) -> None:
+        """A bounce, a late answer or a device's word was taken in."""
+        self._receipts.labels(source.value, effect.value).inc()
 
     def channel_paused(self, channel: str, provider: str, reason: str) -> None:
         """A channel was paused for everybody."""

@@ -145,6 +145,12 @@ class EmailSettings(Group):
     """Address that mails come from."""
     sender_name: str = Field(default="", max_length=80, pattern=r"^[^\r\n]*$")
     """Name that mails come from; empty: the project's name."""
+    return_path: MailAddress | None = None
+    """Address that bounces go to (the envelope's sender); left out: the address that mails come from."""
+    reply_to: MailAddress | None = None
+    """Address that answers go to; left out: none is named, and they go to the sender."""
+    local_name: str = Field(default="localhost", pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$")
+    """Name that this machine gives itself to the relay (EHLO, RFC 5321, 4.1.1.1); some relays want a real one."""
     unsubscribe_key: SecretStr | None = None
     """Key that signs one-click unsubscribe links (RFC 8058) and the ids by which bounces are believed; 32 characters
     or more. Left out: one for each process, links die with it, and no bounce is taken in."""
@@ -359,6 +365,14 @@ class MailGroup(Group):
     """Domains, such as `orange.fr` and `wanadoo.fr`; in the environment, separated by commas."""
     per_second: float = Field(gt=0)
     """Mails a second to all of them together."""
+    host: str | None = Field(default=None, min_length=1)
+    """Host name of a relay of their own; left out, they go by the relay of `email`."""
+    port: int = Field(default=25, ge=1, le=65535)
+    """Port of that relay. It is given no user and no password."""
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    """How the connection to that relay is protected."""
+    connections: int = Field(default=3, ge=1, le=100)
+    """Connections to that relay at most (Orange and Wanadoo allow 3)."""
 
 
 class PauseSettings(Group):

@@ -131,6 +131,11 @@ def _read_environment() -> _Tree:
         upper = variable.upper()
         if not upper.startswith(ENV_PREFIX) or upper == CONFIG_VARIABLE:
             continue
+        if upper == f"{ENV_PREFIX}STORE__DSN" and not os.environ[variable].strip():
+            raise SettingsError(
+                f"{variable} (in the environment) is empty: give postgresql://user@host:5432/database, or "
+                "embedded: for a PostgreSQL of our own; or unset it"
+            )
         group, _, rest = upper.removeprefix(ENV_PREFIX).partition("__")
         if group.lower() not in groups or not rest:
             written = upper.removeprefix(ENV_PREFIX).lower().replace("__", ".")

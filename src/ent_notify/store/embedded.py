@@ -73,6 +73,15 @@ def parse_address(dsn: str) -> EmbeddedAddress:
             f"database address {dsn!r} names no absolute folder: write embedded:///folder, with three slashes"
         )
     folder = Path(unquote(parts.path)) if parts.path.strip("/") else default_folder()
+    try:
+        os.fsencode(folder)
+    except UnicodeEncodeError:
+        raise SettingsError(
+            f"the folder of database address {dsn!r} cannot be named in this process's encoding, "
+            f"{sys.getfilesystemencoding()}: run it with PYTHONUTF8=1 or LC_ALL=C.UTF-8, or give another folder"
+        ) from None
+    if any(character < " " or character == "\x7f" for character in str(folder)):
+        raise SettingsError(f"database address {dsn!r} has a control character in its folder: take it out")
     listen: tuple[str, int] | None = None
     settings: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):

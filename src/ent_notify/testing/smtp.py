@@ -101,6 +101,8 @@ class FakeSmtp:
         """The last mails accepted, oldest first."""
         self.counts: Counter[str] = Counter()
         """Replies by code, and ``accepted``, ``connections``, ``drops``, ``silences``, ``violations``."""
+        self.greetings: set[str] = set()
+        """Names that clients gave themselves."""
         self.open_connections = 0
         self.most_connections = 0
         self.decide: Callable[[Phase, str | None], Step | None] | None = None
@@ -196,6 +198,10 @@ class FakeSmtp:
                 continue
             return rule.standing
         return None
+
+    def greet(self, name: str) -> None:
+        """A client has said its name."""
+        self.greetings.add(name)
 
     def accept(self, sender: str, recipients: list[str], parameters: str, content: bytes) -> None:
         """A session has taken a mail."""

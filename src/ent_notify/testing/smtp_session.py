@@ -98,6 +98,10 @@ class Desk(Protocol):
         """A mail was taken."""
         ...
 
+    def greet(self, name: str) -> None:
+        """A client has said its name."""
+        ...
+
     def count(self, what: str) -> None:
         """Count a reply code or another happening."""
         ...
@@ -172,6 +176,7 @@ class Session:
             offers += ["STARTTLS"] if features.tls is not None and not self._protected else []
             offers += [f"AUTH {' '.join(features.mechanisms)}"] if features.login is not None else []
         self._greeted = True
+        self.desk.greet(line[5:])
         self._reset()
         last = len(offers) - 1
         text = "\r\n".join(f"250{' ' if number == last else '-'}{offer}" for number, offer in enumerate(offers))
