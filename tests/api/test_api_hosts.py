@@ -219,11 +219,11 @@ def test_a_cancelled_call_has_ended_before_its_caller_goes_on() -> None:
         assert tracked.inside == 0
         # what cannot be cancelled is waited for
         tracked.begun.clear()
-        task = asyncio.create_task(thread.run(commit))
+        kept = asyncio.create_task(thread.run(commit))
         await asyncio.to_thread(tracked.begun.wait, 30)
-        task.cancel()
+        kept.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
+            await kept
 
     crossing(body)
 

@@ -59,7 +59,7 @@ class Unsubscribe:
         """(person, category) of a link's ``t``; None if nobody signed it."""
         claim, _, signature = token.rpartition(".")
         person, _, category = claim.partition(".")
-        if not person.isdecimal() or not hmac.compare_digest(signature, self._sign(claim)):
+        if not hmac.compare_digest(signature.encode(), self._sign(claim).encode()) or not _NUMBER.fullmatch(person):
             return None
         return int(person), category
 
