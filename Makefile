@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.ready
 # Test processes: more than cores, since many tests wait for a server of their own.
 JOBS   ?= 3
 
-.PHONY: help setup demo test lint bench bench-full docs schema lock clean
+.PHONY: help setup demo test lint bench bench-full soak docs schema lock clean
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -37,6 +37,9 @@ bench: $(STAMP)  ## a short run of every benchmark, with a table of ratios again
 
 bench-full: $(STAMP)  ## the long run
 	$(BIN)/python -m benchmarks --full $(ARGS)
+
+soak: $(STAMP)   ## 200,000 pushes through each channel and through trouble: no leak, one verdict for each
+	$(BIN)/python -m benchmarks.push_soak --sends 200000 $(ARGS)
 
 docs: $(STAMP)   ## the documentation site, strict
 	$(BIN)/mkdocs build --strict

@@ -107,6 +107,19 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{relative(page)} links to {target}"
 
 
+def test_what_is_said_to_show_a_promise_is_there() -> None:
+    page = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[^`:]+)::(\w+)`", page)
+    assert len(named) > 60
+    missing = [f"{path}::{test}" for path, test in named if f"def {test}(" not in (ROOT / path).read_text("utf-8")]
+    modules = re.findall(r"`python -m ([\w.]+)", page)
+    missing += [name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()]
+    assert missing == []
+    for row in page.splitlines():
+        if row.startswith("| ") and not row.startswith("| Promise"):
+            assert row.count("`") >= 2, f"nothing shows: {row}"
+
+
 def test_each_decision_is_listed() -> None:
     listed = (ROOT / "docs/decisions/index.md").read_text(encoding="utf-8")
     pages = [page.name for page in (ROOT / "docs/decisions").glob("*.md") if page.name != "index.md"]
