@@ -52,10 +52,10 @@ class NatsServer:
         """Kill it."""
         if self.process is not None:
             self.process.kill()
+            assert self.process.stderr is not None
             with trio.CancelScope(shield=True):
                 await self.process.wait()
-            assert self.process.stderr is not None
-            await self.process.stderr.aclose()
+                await self.process.stderr.aclose()
             self.process = None
 
 
