@@ -20,6 +20,7 @@ Each message says what was wrong, with which value, and what to do about it::
     │   ├── StoreVersionError  PostgreSQL is older than 16
     │   ├── SchemaMismatch     the schema is older or newer than this code
     │   └── StoreBusy          no connection came free in time, or a conflict outlived its retries
+    ├── MalformedSync          a sync's cursor, or a batch of writes, is none of ours
     ├── RequestRefused         an HTTP request cannot be served as it is; carries its status
     ├── MalformedMail          a mail's text or settings cannot be made into a message
     ├── ChannelDown            a provider cannot be used at all just now (one target's trouble is a Verdict)
@@ -111,6 +112,10 @@ class SchemaMismatch(StoreError):
 
 class StoreBusy(StoreError):
     """No connection came free in time, or a conflict outlived its retries. Try again."""
+
+
+class MalformedSync(EntNotifyError):
+    """A sync's cursor is not this person's or not whole, or a body is no batch of writes. Nothing was done."""
 
 
 class RequestRefused(EntNotifyError):

@@ -18,6 +18,7 @@ from ent_notify.directory.imports import ImportProgress, ImportReport, import_ex
 from ent_notify.engine.campaigns import Campaigns
 from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
 from ent_notify.engine.personal import Personal
+from ent_notify.engine.phones import Phones
 from ent_notify.engine.receipts import Receipts
 from ent_notify.engine.webpush import WebPush
 from ent_notify.errors import NotAllowed, PublishError
@@ -53,6 +54,7 @@ from ent_notify.store.personal import PostgresPersonal
 from ent_notify.store.publishing import PostgresPublishing
 from ent_notify.store.receipts import PostgresReceipts
 from ent_notify.store.streams import PostgresStreams
+from ent_notify.store.sync import PostgresSync
 from ent_notify.words import Project, Words
 
 
@@ -87,6 +89,7 @@ class Engine:
             PostgresCampaigns(db), self._fanout, clock, settings.project.timezone, self._pause_hours
         )
         self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
+        self.phones = Phones(PostgresSync(db, self._conversations), self.words, clock, settings.sync)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
     # ------------------------------------------------------------ publishing

@@ -21,6 +21,7 @@ from ent_notify.settings.groups import (
     RateSettings,
     Settings,
     StoreSettings,
+    SyncSettings,
     WebPushApp,
     WorkerSettings,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "SettingRow",
     "Settings",
     "StoreSettings",
+    "SyncSettings",
     "WebPushApp",
     "WorkerSettings",
     "load_settings",

@@ -356,6 +356,17 @@ class BusSettings(Group):
         if self.kind == "auto":
             return "nats" if self.servers else "postgres"
         return self.kind
+class SyncSettings(Group):
+    """Phones and browsers that come back after they were offline."""
+
+    horizon_days: int = Field(default=60, ge=1, le=3_650)
+    """Days for which changes are kept: a device that comes back later starts again."""
+    newest: int = Field(default=200, ge=1, le=10_000)
+    """Newest inbox entries that a device is given when it starts, or when its person's groups have changed."""
+    page: int = Field(default=100, ge=1, le=1_000)
+    """Inbox entries of one page, at most."""
+    writes_days: int = Field(default=30, ge=1, le=3_650)
+    """Days for which a message that is sent again under the same client id is known to be the same."""
 
 
 class MailGroup(Group):
@@ -461,6 +472,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     bus: BusSettings = BusSettings()
     api: ApiSettings = ApiSettings()
+    sync: SyncSettings = SyncSettings()
     rates: RateSettings = RateSettings()
     pause: PauseSettings = PauseSettings()
     directory: DirectorySettings = DirectorySettings()

@@ -32,10 +32,14 @@ class PostgresConversations:
     async def post(self, conversation: int, author: Reader, body: str, now: datetime) -> int:
         """Add a message; answers its seq. Raises NotFound for a stranger, as if there were no conversation."""
         async with self._db.transaction() as tx:
-            head = await tx.fetchrow("conversations.head", conversation_id=conversation, person_id=author.person)
-            if head is None:
-                raise NotFound(f"there is no conversation {conversation} for {author.id!r}")
-            return await self._post(tx, conversation, author, head["subject"], body, now)
+            return await self.post_within(tx, conversation, author, body, now)
+
+    async def post_within(self, tx: Transaction, conversation: int, author: Reader, body: str, now: datetime) -> int:
+        """As ``post``, in a transaction of the caller's. NotFound is raised before anything is written."""
+        head = await tx.fetchrow("conversations.head", conversation_id=conversation, person_id=author.person)
+        if head is None:
+            raise NotFound(f"there is no conversation {conversation} for {author.id!r}")
+        return await self._post(tx, conversation, author, head["subject"], body, now)
 
     async def _post(
         self, tx: Transaction, conversation: int, author: Reader, subject: str, body: str, now: datetime

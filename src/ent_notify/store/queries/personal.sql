@@ -15,7 +15,7 @@ from (
         select a.feed_seq
         from audience a
         cross join lateral (   -- (offset 0: one by one in the index's order, and no further than the count)
-            select from notification m
+            select m.published_at from notification m
             where m.id = a.notification_id and m.superseded_by is null
               and m.published_at >= k.since and m.published_at < k.until
             offset 0
@@ -25,6 +25,7 @@ from (
           and not exists (
               select from audience x join keys y on y.scope = x.scope and y.ref = x.ref
               where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
+                and m.published_at >= y.since and m.published_at < y.until
           )
         order by a.feed_seq desc limit :most
     ) hit
@@ -44,6 +45,7 @@ where m.feed_seq = any (:seqs::bigint[]) and m.superseded_by is null
   and not exists (
       select from audience x join keys y on y.scope = x.scope and y.ref = x.ref
       where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
+        and m.published_at >= y.since and m.published_at < y.until
   );
 
 -- name: acknowledge$
@@ -61,6 +63,7 @@ where m.id = :notification and m.superseded_by is null
         and not exists (
             select from audience x join keys y on y.scope = x.scope and y.ref = x.ref
             where x.notification_id = m.id and x.excluded and x.clause = a.clause
+              and m.published_at >= y.since and m.published_at < y.until
         )
   )
 on conflict (notification_id, person_id) do update set acknowledged_at = acknowledgement.acknowledged_at
