@@ -97,6 +97,18 @@ QUESTIONS: dict[str, tuple[str, int, Parameters]] = {
         "inbox.page", 2_000, lambda s: {"person_id": GUARDIAN, "now": NOW, "before": 700, "most": 50}),
     "missed": (
         "streams.missed", 2_000, lambda s: {"people": [GUARDIAN], "after": [1_900], "now": NOW, "most": 100}),
+    "sync: how things stand": ("sync.state", 300, lambda s: {"person_id": GUARDIAN, "now": NOW}),
+    "sync: what is new": (
+        "sync.forward", 2_500, lambda s: {"person_id": GUARDIAN, "now": NOW, "after": 1_900, "most": 100}),
+    "sync: of a phone that was long away": (
+        "sync.forward", 4_000, lambda s: {"person_id": GUARDIAN, "now": NOW, "after": 300, "most": 100}),
+    "sync: told again": (
+        "sync.back", 2_500,
+        lambda s: {"person_id": GUARDIAN, "now": NOW, "low": 0, "before": 1_990, "most": 100}),
+    "sync: conversations": (
+        "sync.conversations", 100,
+        lambda s: {"person_id": GUARDIAN, "since": 1, "after": 0, "most": 21, "most_messages": 20,
+                   "most_bytes": 64_000}),
     "feed after": ("inbox.feed_after", 150, lambda s: {"after": 1_900, "most": 100}),
     "keys": ("streams.keys", 100, lambda s: {"people": [GUARDIAN], "now": NOW}),
     "mark all read": ("inbox.mark_all_read", 10, lambda s: {"person_id": GUARDIAN, "upto": 1_990}),

@@ -63,9 +63,7 @@ class Device:
         return seq <= self.read_upto or seq in self.read_seqs
 
 
-async def ask(
-    engine: Engine, reader: Reader, cursor: str | None, most: int | None = None, form: str = JSON
-) -> Values:
+async def ask(engine: Engine, reader: Reader, cursor: str | None, most: int | None = None, form: str = JSON) -> Values:
     """One page, over the wire and back."""
     delta = await engine.phones.changes(reader, cursor, most)
     values: Values = read_body(write_body(delta_form(delta), form), form)

@@ -6,10 +6,11 @@ It knows the rules of an inbox and no cursor, page, delta or statement.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-FOREVER = datetime.max
+FOREVER = datetime.max.replace(tzinfo=UTC)
+ALWAYS = datetime.min.replace(tzinfo=UTC)
 Key = tuple[str, str]
 
 
@@ -42,7 +43,7 @@ class Talk:
 
 @dataclass
 class World:
-    """Everything. ``members``: (person, group) -> since and until. ``children``: (guardian, child) -> not restricted."""
+    """Everything. ``members``: (person, group) -> since and until; ``children``: (guardian, child) -> allowed."""
 
     members: dict[tuple[str, str], tuple[datetime, datetime]]
     children: dict[tuple[str, str], bool]
@@ -67,14 +68,12 @@ class World:
         self.waiting.append(Sent("", at, frozenset(), replaces=sent, takes_back=True))
 
     def keys(self, person: str, now: datetime) -> list[tuple[Key, datetime, datetime]]:
-        always = (datetime.min, FOREVER)
+        always = (ALWAYS, FOREVER)
         held = [(("all", ""), *always), (("person", person), *always)]
         held += [(("in", group), *time) for (who, group), time in self.members.items() if who == person]
         for (guardian, child), allowed in self.children.items():
             if guardian == person and allowed:
-                held += [
-                    (("families", group), *time) for (who, group), time in self.members.items() if who == child
-                ]
+                held += [(("families", group), *time) for (who, group), time in self.members.items() if who == child]
         return [key for key in held if key[1] <= now]
 
     def inbox(self, person: str, now: datetime) -> dict[int, Sent]:
@@ -84,24 +83,13 @@ class World:
             for sent in self.feed
             if not sent.superseded
             and any(key in sent.included and since <= sent.at < until for key, since, until in keys)
-            and not any(key in sent.excluded for key, _, _ in keys)
+            and not any(key in sent.excluded and since <= sent.at < until for key, since, until in keys)
         }
 
     def mark(self, person: str, seqs: list[int], now: datetime) -> None:
-        theirs = [sent.seq for sent in self.feed if sent.seq in self.ever(person, now)]
-        self.above.setdefault(person, set()).update(
-            seq for seq in seqs if seq in theirs and seq > self.watermark.get(person, 0)
-        )
-
-    def ever(self, person: str, now: datetime) -> set[int]:
-        """What is or was in the inbox, replaced versions too."""
-        replaced = [sent for sent in self.feed if sent.superseded]
-        for sent in replaced:
-            sent.superseded = False
-        seqs = set(self.inbox(person, now))
-        for sent in replaced:
-            sent.superseded = True
-        return seqs
+        mark = self.watermark.get(person, 0)
+        theirs = self.inbox(person, now)
+        self.above.setdefault(person, set()).update(seq for seq in seqs if seq in theirs and seq > mark)
 
     def mark_all(self, person: str, upto: int) -> None:
         mark = max(self.watermark.get(person, 0), min(upto, len(self.feed)))
@@ -110,11 +98,7 @@ class World:
 
     def unread(self, person: str, now: datetime) -> int:
         read = self.above.get(person, set())
-        return sum(
-            1
-            for seq, sent in self.inbox(person, now).items()
-            if not sent.recalled and seq > self.watermark.get(person, 0) and seq not in read
-        )
+        return sum(1 for seq in self.inbox(person, now) if seq > self.watermark.get(person, 0) and seq not in read)
 
     def post(self, number: int, author: str, body: str, at: datetime) -> int:
         talk = self.talks[number]
@@ -129,6 +113,9 @@ class World:
         answer = {"client_id": write["client_id"], "done": True, "result": {}}
         if write["kind"] == "read":
             self.mark(person, write["seqs"], now)
+        elif write["kind"] == "read_all" and write["upto"] > (head := len(self.feed)):
+            beyond = f"the feed ends at {head}, and what is yet to come cannot be read up to {write['upto']}"
+            return {"client_id": write["client_id"], "done": False, "error": beyond}
         elif write["kind"] == "read_all":
             self.mark_all(person, write["upto"])
         elif person not in self.talks.get(write["conversation"], Talk(())).people:

@@ -103,7 +103,7 @@ async def test_what_is_recalled_loses_its_text_and_what_is_replaced_goes(town: T
     assert titles(phone) == ["Withdrawn", "second version"]
     assert page["items"][0]["data"] == {}
     assert sorted(page["gone"]) == [2, 3]
-    assert phone.unread == 1
+    assert phone.unread == 2
 
 
 async def test_who_loses_a_key_loses_its_entries_and_who_leaves_a_class_keeps_what_was_theirs(town: Town) -> None:

@@ -98,8 +98,8 @@ async def test_bad_writes_are_answered_one_by_one_and_good_ones_applied(town: To
     assert [name for name, answer in answers.items() if answer["done"]] == ["good"]
     errors = {name: answer["error"] for name, answer in answers.items() if not answer["done"]}
     assert errors["stranger"] == errors["nowhere"].replace("10000", str(theirs))  # the same for both
-    assert errors["empty"] == '"body" is a text of 1 to 20000 characters'
-    assert errors["kind"].startswith('"kind" is one of read, read_all, read_conversation, post')
+    assert errors["empty"] == '"body" is a text of 1 to 20000 characters, and not blank'
+    assert errors["kind"].startswith('"kind" is one of read, read_all, read_conversation, acknowledge, post')
     assert "has no field 'upto'; it has seqs" in errors["fields"]
     assert "lacks its field 'upto'" in errors["lacks"]
     assert await bodies(town, number) == ["Bonjour", "Merci"]
@@ -116,16 +116,27 @@ async def test_marks_stay_within_the_readers_own_inbox(town: Town) -> None:
     await publish(town, "three")
     await send(town.engine, gil, [{"client_id": "a", "kind": "read", "seqs": [2, 3, 2_000_000]}])
     assert await marks(town) == (0, [3])
-    await send(town.engine, gil, [{"client_id": "b", "kind": "read_all", "upto": 2_000_000}])
+    for upto, done in ((4, False), (3, True)):
+        (answer,) = await send(town.engine, gil, [{"client_id": "b", "kind": "read_all", "upto": upto}])
+        assert answer["done"] is done
     assert await marks(town) == (3, [])
-    await publish(town, "later")
-    assert [entry.is_read for entry in await town.engine.inbox(gil)][0] is False
 
 
 async def marks(town: Town) -> tuple[int, list[int]]:
     row = await town.engine.db.fetchrow("sync.state", person_id=11, now=town.clock.now())
     assert row is not None
     return row["watermark"], row["above"]
+
+
+async def test_taking_note_is_written_once_and_keeps_its_first_instant(town: Town) -> None:
+    gil = await reader(town)
+    number, other = await publish(town, "one"), await publish(town, "not theirs", {"person": "P12"})
+    write = {"client_id": "a", "kind": "acknowledge", "notification": number}
+    first = await send(town.engine, gil, [write, write | {"client_id": "b", "notification": other}])
+    assert [answer["done"] for answer in first] == [True, False]
+    town.clock.advance(timedelta(hours=1))
+    assert (await send(town.engine, gil, [write]))[0] == first[0]
+    assert first[0]["result"] == {"acknowledged_at": "2026-09-08T08:02:00.000000Z"}
 
 
 async def test_ids_are_kept_as_long_as_is_said_and_then_forgotten(town: Town) -> None:

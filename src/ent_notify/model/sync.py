@@ -171,6 +171,8 @@ class WriteKind(Enum):
     """Everything up to the place ``upto`` was read."""
     READ_CONVERSATION = "read_conversation"
     """A conversation was read up to its message ``upto``."""
+    ACKNOWLEDGE = "acknowledge"
+    """Its person took note of a ``notification``."""
     POST = "post"
     """A message ``body`` to a conversation."""
 
@@ -183,6 +185,7 @@ class Write:
     kind: WriteKind
     seqs: tuple[int, ...] = ()
     upto: int = 0
+    notification: int = 0
     conversation: int = 0
     body: str = ""
 

@@ -356,6 +356,8 @@ class BusSettings(Group):
         if self.kind == "auto":
             return "nats" if self.servers else "postgres"
         return self.kind
+
+
 class SyncSettings(Group):
     """Phones and browsers that come back after they were offline."""
 

@@ -25,6 +25,7 @@ from ent_notify.model.sync import (
 from ent_notify.policy.sync import SyncBounds
 from ent_notify.store.conversations import PostgresConversations
 from ent_notify.store.database import Database, Record, Transaction
+from ent_notify.wire.forms import instant
 
 _UNSIGNED = 2**64 - 1
 _LARGEST_SEQ = 2**31 - 1
@@ -165,6 +166,13 @@ class PostgresSync:
             if write.upto > head:
                 raise NotFound(f"the feed ends at {head}, and what is yet to come cannot be read up to {write.upto}")
             await tx.execute("inbox.mark_all_read", person_id=reader.person, upto=write.upto)
+        elif write.kind is WriteKind.ACKNOWLEDGE:
+            at = await tx.fetchval(
+                "personal.acknowledge", person_id=reader.person, notification=write.notification, now=now
+            )
+            if at is None:
+                raise NotFound(f"there is no notification {write.notification} for {reader.id!r}")
+            return {"acknowledged_at": instant(at)}
         else:
             read = await tx.fetchval(
                 "personal.read_conversation",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # ships no types
 import orjson
 
 from ent_notify.errors import MalformedSync

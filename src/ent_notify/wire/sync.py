@@ -109,6 +109,7 @@ def _write(values: Mapping[Any, Any]) -> Write | Refused:
         kind,
         seqs=tuple(values.get("seqs", ())),
         upto=values.get("upto", 0),
+        notification=values.get("notification", 0),
         conversation=values.get("conversation", 0),
         body=values.get("body", ""),
     )
@@ -148,6 +149,7 @@ _FIELDS: dict[WriteKind, dict[str, Callable[[Any], str | None]]] = {
     WriteKind.READ: {"seqs": _numbers},
     WriteKind.READ_ALL: {"upto": _number},
     WriteKind.READ_CONVERSATION: {"conversation": _number, "upto": _number},
+    WriteKind.ACKNOWLEDGE: {"notification": _number},
     WriteKind.POST: {"conversation": _number, "body": _text},
 }
 
