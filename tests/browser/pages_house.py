@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 from prometheus_client import CollectorRegistry
@@ -45,6 +45,7 @@ class PagesHouse:
     nursery: trio.Nursery
     port: int = 0
     gateway: Gateway | None = None
+    add_routes: Callable[[Router], None] = lambda _: None
 
     @property
     def url(self) -> str:
@@ -61,17 +62,20 @@ class PagesHouse:
             extra=router,
         )
         Site(self.engine, self.gateway.statistics).add_to(router)
+        self.add_routes(router)
         self.port = await self.nursery.start(self.gateway.run)
 
 
 @asynccontextmanager
-async def open_pages(dsn: str) -> AsyncIterator[PagesHouse]:
-    """The town, its engine, a worker and a gateway with the site."""
-    async with open_engine(Settings(store=StoreSettings(dsn=SecretStr(dsn)))) as engine:
+async def open_pages(
+    dsn: str, add_routes: Callable[[Router], None] = lambda _: None, **groups: Any
+) -> AsyncIterator[PagesHouse]:
+    """The town, its engine, a worker and a gateway with the site, and more routes. ``groups`` are settings."""
+    async with open_engine(Settings(store=StoreSettings(dsn=SecretStr(dsn)), **groups)) as engine:
         await engine.db.script(TOWN.read_text(encoding="utf-8"))
         worker = engine.worker("pages", pause=PauseHours(enabled=False))
         async with trio.open_nursery() as nursery:
-            house = PagesHouse(engine, nursery)
+            house = PagesHouse(engine, nursery, add_routes=add_routes)
             nursery.start_soon(worker.run)
             await house.serve()
             yield house

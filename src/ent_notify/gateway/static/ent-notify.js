@@ -70,7 +70,8 @@ export class EntNotify extends EventTarget {
     this.#channel = new BroadcastChannel(this.#name);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#become("connecting");
-    addEventListener("online", () => this.#wake(), { signal });
+    // Another network, or none: the stream may be dead without knowing. It is opened anew when that makes sense.
+    for (const change of ["online", "offline"]) addEventListener(change, () => this.#wake(), { signal });
     addEventListener("pagehide", (event) => event.persisted && this.#source?.close(), { signal });
     addEventListener("pageshow", (event) => event.persisted && this.#comeBack(), { signal });
     document.addEventListener("visibilitychange", () => this.#look(), { signal });
@@ -79,11 +80,8 @@ export class EntNotify extends EventTarget {
     }, { signal });
     // While a tab lives it holds a lock of its own; whoever holds the common one holds the stream. The browser gives a
     // lock back when its tab ends, however it ends.
-    const held = (name, work) => navigator.locks.request(name, { signal }, work).catch((error) => {
-      if (error.name !== "AbortError") throw error;
-    });
-    held(`${this.#name}:tab:${this.#tab}`, () => aborted(signal));
-    held(this.#name, () => this.#lead(signal));
+    this.#held(`${this.#name}:tab:${this.#tab}`, () => aborted(signal));
+    this.#held(this.#name, () => this.#lead(signal));
     this.#say({ kind: "hello" });
     this.#look();
     return this;
@@ -92,7 +90,6 @@ export class EntNotify extends EventTarget {
   /** Leave: another tab takes the stream over. */
   stop() {
     if (!this.#ending) return;
-    this.#say({ kind: "look", visible: false });
     this.#ending.abort();
     this.#ending = null;
     this.#leads = false;
@@ -167,8 +164,7 @@ export class EntNotify extends EventTarget {
         this.#emit("read", message.marks);
         break;
       case "look":
-        this.#visible.set(message.tab, message.visible);
-        this.#tellPresence();
+        if (this.#leads) this.#saw(message.tab, message.visible);
         break;
     }
   }
@@ -217,6 +213,8 @@ export class EntNotify extends EventTarget {
 
   async #lead(signal) {
     this.#leads = true;
+    this.#visible.clear();
+    this.#told = null;
     await this.#hold(signal).finally(() => { this.#leads = false; });
   }
 
@@ -257,7 +255,7 @@ export class EntNotify extends EventTarget {
         this.#become("live", true);
         this.#store().catch(reportError);
         if (this.#owed) this.#missed();
-        this.#tellPresence();
+        this.#look();
       };
       source.onerror = () => {
         this.#become("waiting", true);
@@ -270,7 +268,7 @@ export class EntNotify extends EventTarget {
           this.#take(frame);
         });
       }
-      this.#wake = () => end(); // the network is another one now: this connection may be dead without knowing
+      this.#wake = end;
     });
   }
 
@@ -299,21 +297,34 @@ export class EntNotify extends EventTarget {
 
   #look() {
     const visible = document.visibilityState === "visible";
-    this.#visible.set(this.#tab, visible);
     this.#say({ kind: "look", visible });
+    if (this.#leads) this.#saw(this.#tab, visible);
+  }
+
+  /** The tab that leads keeps count of who is looking. The lock of a tab comes free when it ends, however it ends. */
+  #saw(tab, visible) {
+    if (!this.#visible.has(tab) && tab !== this.#tab) {
+      this.#held(`${this.#name}:tab:${tab}`, () => {
+        this.#visible.delete(tab);
+        this.#tellPresence();
+      });
+    }
+    this.#visible.set(tab, visible);
     this.#tellPresence();
   }
 
-  /** The tab that leads tells whether any is looked at; a tab that has ended is not. */
-  async #tellPresence() {
-    if (!this.#leads || !this.#options.presence) return;
-    const { held } = await navigator.locks.query();
-    const alive = new Set(held.map((lock) => lock.name));
-    for (const tab of this.#visible.keys()) if (!alive.has(`${this.#name}:tab:${tab}`)) this.#visible.delete(tab);
+  #tellPresence() {
     const anybody = [...this.#visible.values()].some(Boolean);
-    if (anybody === this.#told) return;
+    if (anybody === this.#told || this.#state !== "live") return;
     this.#told = anybody;
-    try { await this.#options.presence(anybody); } catch { this.#told = null; }
+    Promise.resolve(this.#options.presence?.(anybody)).catch(() => { this.#told = null; });
+  }
+
+  #held(name, work) {
+    const { signal } = this.#ending;
+    return navigator.locks.request(name, { signal }, work).catch((error) => {
+      if (error.name !== "AbortError") throw error;
+    });
   }
 }
 
@@ -328,7 +339,7 @@ export async function enablePush({ publicKey, register, worker = "/v1/client/sw.
   if (!("serviceWorker" in navigator && "PushManager" in window && "Notification" in window)) return "unsupported";
   const permission = ask ? await Notification.requestPermission() : Notification.permission;
   if (permission !== "granted") return "denied";
-  const registration = await navigator.serviceWorker.register(worker);
+  const registration = await active(await navigator.serviceWorker.register(worker));
   const key = bytesOf(publicKey);
   let subscription = await registration.pushManager.getSubscription();
   if (subscription && !sameBytes(subscription.options.applicationServerKey, key)) {
@@ -338,6 +349,16 @@ export async function enablePush({ publicKey, register, worker = "/v1/client/sw.
   subscription ??= await registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key });
   await register(subscription.toJSON());
   return "on";
+}
+
+/** A registration, once its worker works (`navigator.serviceWorker.ready` is for pages in its scope, which ours is not). */
+async function active(registration) {
+  const worker = registration.active ?? registration.installing ?? registration.waiting;
+  while (!registration.active) {
+    await new Promise((resolve) => worker.addEventListener("statechange", resolve, { once: true }));
+    if (worker.state === "redundant") throw new Error("the service worker could not be installed");
+  }
+  return registration;
 }
 
 /** Signing out: `drop(subscription)` tells the server, then the browser forgets it. */
