@@ -535,6 +535,29 @@ begin
     end if;
 end $$;
 
+CREATE FUNCTION ent_notify.note_moved() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    new.moved := this_transaction();
+    return new;
+end $$;
+
+CREATE FUNCTION ent_notify.note_retraction() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    insert into retraction (scope, ref, feed_seq, notifications, retracted_at)
+    select a.scope, a.ref, new.feed_seq, array_agg(distinct a.notification_id), new.published_at
+    from notification v join audience a on a.notification_id = v.id and not a.excluded
+    where (v.id = new.root or v.root = new.root) and v.withdraws is null and v.feed_seq < new.feed_seq
+    group by a.scope, a.ref
+    on conflict do nothing;
+    return null;
+end $$;
+
 CREATE FUNCTION ent_notify.note_rights_changed(changed integer[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -1535,6 +1558,10 @@ begin
     where h.id = c.id;
 end $$;
 
+CREATE FUNCTION ent_notify.this_transaction() RETURNS bigint
+    LANGUAGE sql
+    AS $$ select pg_current_xact_id()::text::bigint $$;
+
 CREATE FUNCTION ent_notify.withdraw_again(stopped_campaign bigint) RETURNS void
     LANGUAGE sql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -1610,12 +1637,22 @@ ALTER TABLE ent_notify.chunk ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE ent_notify.client_write (
+    person_id integer NOT NULL,
+    client_id text NOT NULL,
+    digest bytea NOT NULL,
+    answer jsonb,
+    written_at timestamp with time zone NOT NULL,
+    CONSTRAINT client_write_client_id_check CHECK (((char_length(client_id) >= 1) AND (char_length(client_id) <= 64)))
+);
+
 CREATE TABLE ent_notify.conversation (
     id bigint NOT NULL,
     subject text NOT NULL,
     started_by integer NOT NULL,
     started_at timestamp with time zone NOT NULL,
     last_seq integer DEFAULT 0 NOT NULL,
+    moved bigint DEFAULT ent_notify.this_transaction() NOT NULL,
     CONSTRAINT conversation_subject_check CHECK (((char_length(subject) >= 1) AND (char_length(subject) <= 200)))
 );
 
@@ -1732,6 +1769,7 @@ CREATE TABLE ent_notify.message (
     author_id integer NOT NULL,
     body text NOT NULL,
     posted_at timestamp with time zone NOT NULL,
+    moved bigint DEFAULT ent_notify.this_transaction() NOT NULL,
     CONSTRAINT message_body_check CHECK (((char_length(body) >= 1) AND (char_length(body) <= 20000)))
 );
 
@@ -1778,7 +1816,8 @@ CREATE TABLE ent_notify.outcome (
 CREATE TABLE ent_notify.participant (
     conversation_id bigint NOT NULL,
     person_id integer NOT NULL,
-    read_seq integer DEFAULT 0 NOT NULL
+    read_seq integer DEFAULT 0 NOT NULL,
+    moved bigint DEFAULT ent_notify.this_transaction() NOT NULL
 );
 
 CREATE TABLE ent_notify.people_group (
@@ -1843,6 +1882,14 @@ CREATE TABLE ent_notify.recalled_reader (
     notification_id bigint NOT NULL,
     bucket integer NOT NULL,
     people integer[] NOT NULL
+);
+
+CREATE TABLE ent_notify.retraction (
+    scope smallint NOT NULL,
+    ref integer NOT NULL,
+    feed_seq bigint NOT NULL,
+    notifications bigint[] NOT NULL,
+    retracted_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE ent_notify.rights_change (
@@ -1960,6 +2007,9 @@ ALTER TABLE ONLY ent_notify.chunk
 ALTER TABLE ONLY ent_notify.chunk
     ADD CONSTRAINT chunk_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY ent_notify.client_write
+    ADD CONSTRAINT client_write_pkey PRIMARY KEY (person_id, client_id);
+
 ALTER TABLE ONLY ent_notify.conversation
     ADD CONSTRAINT conversation_pkey PRIMARY KEY (id);
 
@@ -2032,6 +2082,9 @@ ALTER TABLE ONLY ent_notify.reading
 ALTER TABLE ONLY ent_notify.recalled_reader
     ADD CONSTRAINT recalled_reader_pkey PRIMARY KEY (notification_id, bucket);
 
+ALTER TABLE ONLY ent_notify.retraction
+    ADD CONSTRAINT retraction_pkey PRIMARY KEY (scope, ref, feed_seq);
+
 ALTER TABLE ONLY ent_notify.rights_change
     ADD CONSTRAINT rights_change_pkey PRIMARY KEY (xact);
 
@@ -2082,6 +2135,8 @@ CREATE INDEX chunk_leased ON ent_notify.chunk USING btree (lane_id) WHERE (state
 
 CREATE INDEX chunk_ready ON ent_notify.chunk USING btree (lane_id, urgency, turn) WHERE (state = 0);
 
+CREATE INDEX client_write_old ON ent_notify.client_write USING btree (written_at);
+
 CREATE INDEX device_dropped ON ent_notify.device USING btree (dropped_at) WHERE (dropped_at IS NOT NULL);
 
 CREATE INDEX device_person ON ent_notify.device USING btree (person_id);
@@ -2112,6 +2167,8 @@ CREATE INDEX person_dropped ON ent_notify.person USING btree (email_dropped_at) 
 
 CREATE INDEX person_hidden ON ent_notify.person USING btree (id) WHERE (hidden_at IS NOT NULL);
 
+CREATE INDEX retraction_old ON ent_notify.retraction USING btree (retracted_at);
+
 CREATE INDEX stream_session_expiry ON ent_notify.stream_session USING btree (expires_at);
 
 CREATE INDEX stream_session_person ON ent_notify.stream_session USING btree (person_id);
@@ -2133,6 +2190,12 @@ CREATE TRIGGER membership_added AFTER INSERT ON ent_notify.membership REFERENCIN
 CREATE TRIGGER membership_changed AFTER UPDATE ON ent_notify.membership REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
 
 CREATE TRIGGER membership_removed AFTER DELETE ON ent_notify.membership REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
+
+CREATE TRIGGER note_moved BEFORE UPDATE ON ent_notify.conversation FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION ent_notify.note_moved();
+
+CREATE TRIGGER note_moved BEFORE UPDATE ON ent_notify.participant FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION ent_notify.note_moved();
+
+CREATE TRIGGER note_retraction AFTER UPDATE OF feed_seq ON ent_notify.notification FOR EACH ROW WHEN (((new.root IS NOT NULL) AND (old.feed_seq IS NULL) AND (new.feed_seq IS NOT NULL))) EXECUTE FUNCTION ent_notify.note_retraction();
 
 CREATE TRIGGER person_changed AFTER UPDATE ON ent_notify.person REFERENCING OLD TABLE AS before NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.people_changed();
 
