@@ -19,6 +19,7 @@ from ent_notify.model.fanout import (
     Target,
     Unplanned,
     Waiting,
+    Window,
 )
 from ent_notify.model.feed import Entrance, Entry, FeedHint, FeedItem, Rights, RightsChanges
 from ent_notify.model.receipts import Effect, Receipt, Source, Taken
@@ -201,37 +202,33 @@ class FanoutStore(Protocol):
         ...
 
     async def claim(
-        self, lane: int, worker: str, now: datetime, lease: timedelta, horizon: timedelta
-    ) -> tuple[Claim, Slot] | NothingToClaim:
-        """Lease the next chunk of a lane. Its slot permits the whole chunk when the lane has no limit, and nothing yet
-        when it has one: sends are reserved when they are about to leave."""
+        self, lane: int, worker: str, now: datetime, lease: timedelta, horizon: timedelta, most: int = 1
+    ) -> tuple[list[Claim], Slot] | NothingToClaim:
+        """Lease the next chunks of a lane, in their order: one when the lane has a limit, else up to ``most``. Their
+        slot permits all their sends when the lane has no limit, and nothing yet when it has one: sends are reserved
+        when they are about to leave."""
         ...
 
     async def reserve(self, lane: int, sends: int, now: datetime, horizon: timedelta) -> Slot | NothingToClaim:
         """Take a rate slot for sends that are about to leave."""
         ...
 
-    async def content(self, campaign: int) -> CampaignContent:
-        """What is rendered once for a campaign."""
+    async def contents(self, campaigns: Sequence[int]) -> Mapping[int, CampaignContent]:
+        """What is rendered once for each campaign. One that is gone is left out."""
         ...
 
     async def load(
-        self,
-        claim: Claim,
-        channel: str,
-        first: int,
-        last: int,
-        now: datetime,
-        *,
-        day_start: datetime,
-        daily_cap: int,
-    ) -> list[Target]:
-        """The targets of positions [first, last) of a chunk (of a retry: the next due), each looked at anew. None
-        when the lease is not ours any more, or the campaign is paused or stopped."""
+        self, windows: Sequence[Window], channel: str, now: datetime, *, day_start: datetime, daily_cap: int
+    ) -> list[list[Target]]:
+        """The targets of each window, looked at anew. None where the lease is not ours any more, or the campaign is
+        paused or stopped."""
         ...
 
-    async def settle(self, claim: Claim, settlement: Settlement, now: datetime, lease: timedelta) -> bool:
-        """Store what became of a window; False when the lease is no longer ours, and then nothing was changed."""
+    async def settle(
+        self, settled: Sequence[tuple[Claim, Settlement]], now: datetime, lease: timedelta
+    ) -> frozenset[int]:
+        """Store what became of windows of some chunks; the ids of those whose lease was still ours. Of the others
+        nothing was changed."""
         ...
 
     async def drop(self, channel: str, dropped: Sequence[DroppedTarget], now: datetime) -> None:

@@ -16,7 +16,7 @@ from ent_notify.flows.outbox import collapse_id
 from ent_notify.model.audience import School
 from ent_notify.model.delivery import MailContent, Outgoing, Verdict, VerdictKind, WakeUp
 from ent_notify.model.events import AbsenceRecorded, Announcement, HomeworkAssigned
-from ent_notify.model.fanout import OutcomeRow, Settlement
+from ent_notify.model.fanout import OutcomeRow, Settlement, Window
 from ent_notify.settings import WorkerSettings
 from ent_notify.store.sql import Query
 
@@ -258,8 +258,9 @@ async def test_a_worker_that_died_is_waited_for_until_its_lease_ends(town: Town)
     assert control.in_hand == 4
     ledger = await town.engine.ledger(campaign)
     assert (ledger.suppressed, ledger.pending, ledger.adds_up) == ({"cancelled": 4}, 4, True)
-    claim = claimed[0]  # type: ignore[index]  # there is one
-    assert await worker.store.load(claim, "email", 0, 4, town.clock.now(), day_start=TUESDAY, daily_cap=9) == []
+    assert isinstance(claimed, tuple)
+    window = Window(claimed[0][0], 0, 4)
+    assert await worker.store.load([window], "email", town.clock.now(), day_start=TUESDAY, daily_cap=9) == [[]]
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(worker.run)
@@ -416,7 +417,7 @@ async def test_a_window_told_late_is_counted_and_taken_back_too(town: Town, hour
     now = town.clock.now()
     claimed = await worker.store.claim(lane.id, "slow", now, timedelta(seconds=60), timedelta(seconds=5))
     assert isinstance(claimed, tuple)
-    claim = claimed[0]
+    (claim,), _ = claimed
     others = town.engine.worker("others")
     others.outboxes = {name: box for name, box in others.outboxes.items() if name != lane.name}
     await others.run_until_idle()
@@ -430,11 +431,11 @@ async def test_a_window_told_late_is_counted_and_taken_back_too(town: Town, hour
 
     rows = (OutcomeRow(3, 11, 3, "apns.PayloadTooLarge", 1, None),)
     late = Settlement(2, accepted=1, outcomes=rows, release=True)
-    assert await worker.store.settle(claim, late, town.clock.now(), timedelta(seconds=60))
+    assert await worker.store.settle([(claim, late)], town.clock.now(), timedelta(seconds=60))
     ledger = await town.engine.ledger(campaign)
     assert (ledger.suppressed, ledger.failed) == ({}, {"apns.PayloadTooLarge": 1})
     assert (ledger.accepted, ledger.pending, ledger.adds_up) == (14, 0, True)
-    assert not await worker.store.settle(claim, Settlement(2), town.clock.now(), timedelta(seconds=60))
+    assert not await worker.store.settle([(claim, Settlement(2))], town.clock.now(), timedelta(seconds=60))
 
     for _ in range(6):
         await worker.run_until_idle()

@@ -27,7 +27,7 @@ from ent_notify.flows.outbox import dedup_id
 from ent_notify.model.campaign import Control
 from ent_notify.model.delivery import ACCEPTED, MailContent, Outgoing, Verdict, VerdictKind, WakeUp
 from ent_notify.model.events import HomeworkAssigned
-from ent_notify.model.fanout import Claim, Settlement
+from ent_notify.model.fanout import Claim, Settlement, Window
 from ent_notify.settings import WorkerSettings
 from ent_notify.store.sql import Query
 
@@ -47,7 +47,7 @@ IN_HAND = 3
 ACTS = ("pause", "resume", "cancel", "recall")
 EMPTY = (
     "set search_path = ent_notify;"
-    "truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share"
+    "truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share, late_word cascade"
     " restart identity;"
     "update feed set last_seq = 0;"
     "update device set dropped_at = null;"
@@ -312,13 +312,12 @@ class Machine(RuleBasedStateMachine):
             claimed = await worker.store.claim(lane.id, "dead", now, LEASE, timedelta(seconds=5))
             if not isinstance(claimed, tuple):
                 continue
-            claim = claimed[0]
+            (claim,), _ = claimed
             self.dead.append(claim)
             if sends:
-                targets = await worker.store.load(
-                    claim, lane.channel, claim.cursor, claim.cursor + 1, now, day_start=TUESDAY, daily_cap=99
-                )
-                content = await worker.store.content(claim.campaign)
+                window = Window(claim, claim.cursor, claim.cursor + 1)
+                (targets,) = await worker.store.load([window], lane.channel, now, day_start=TUESDAY, daily_cap=99)
+                content = (await worker.store.contents([claim.campaign]))[claim.campaign]
                 outbox = worker.outboxes[lane.name]
                 batch = [outbox.outgoing(content, each) for each in targets[:1] if each.withheld is None]
                 await outbox.sender(content)(batch)
@@ -329,7 +328,7 @@ class Machine(RuleBasedStateMachine):
         """Settle what may have been settled by somebody else since: a window of one, or no retry at all."""
         accepted = int(claim.cursor < claim.size)
         settlement = Settlement(claim.cursor + accepted, accepted, release=True)
-        await self.engine.worker().store.settle(claim, settlement, self.town.clock.now(), LEASE)
+        await self.engine.worker().store.settle([(claim, settlement)], self.town.clock.now(), LEASE)
 
 
 def test_whatever_is_done_the_account_is_exact_and_nothing_leaves_after_a_stop(town_dsn: str) -> None:

@@ -196,12 +196,12 @@ async def test_a_claim_takes_no_sends_of_a_limited_lane(town: Town) -> None:
     lease, horizon = timedelta(seconds=60), timedelta(seconds=0.5)
     answer = await fanout.claim(email.id, "w", TUESDAY, lease, horizon)
     assert not isinstance(answer, NothingToClaim)
-    claim, slot = answer
+    (claim,), slot = answer
     assert slot.sends == 0
     assert slot.per_second == pytest.approx(50 * 0.99)
     assert (await lane(town, "email")).tat == email.tat
     # nor is a chunk taken while everything up to the horizon is somebody's
-    assert await fanout.settle(claim, Settlement(0, release=True), TUESDAY, lease)
+    assert await fanout.settle([(claim, Settlement(0, release=True))], TUESDAY, lease)
     for _ in range(3):
         await fanout.reserve(email.id, 100, TUESDAY, horizon)
     blocked = await fanout.claim(email.id, "w", TUESDAY, lease, horizon)

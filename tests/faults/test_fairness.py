@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.engine.conftest import Town, open_town
 
 from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
-from ent_notify.model.fanout import Claim, NothingToClaim, OutcomeRow, Settlement
+from ent_notify.model.fanout import Claim, NothingToClaim, OutcomeRow, Settlement, Window
 from ent_notify.policy.retry import OutcomeState
 from ent_notify.store.fanout import PostgresFanout
 
@@ -54,22 +54,22 @@ class MailLane:
 
     async def claim(self) -> Claim | None:
         answer = await self.store.claim(self.number, "w", self.town.clock.now(), LEASE, HORIZON)
-        return None if isinstance(answer, NothingToClaim) else answer[0]
+        return None if isinstance(answer, NothingToClaim) else answer[0][0]
 
     async def finish(self, claim: Claim) -> str:
         """Settle a chunk as accepted; its campaign's key."""
         done = Settlement(claim.size, accepted=claim.size, release=True)
-        assert await self.store.settle(claim, done, self.town.clock.now(), LEASE)
+        assert await self.store.settle([(claim, done)], self.town.clock.now(), LEASE)
         return self.keys[claim.campaign]
 
     async def put_off(self, claim: Claim, seconds: float) -> None:
         """Settle a chunk as to be tried again."""
         now = self.town.clock.now()
-        (target, *_) = await self.store.load(claim, "email", 0, 1, now, day_start=now, daily_cap=1000)
+        ((target,),) = await self.store.load([Window(claim, 0, 1)], "email", now, day_start=now, daily_cap=1000)
         again = now + timedelta(seconds=seconds)
         row = OutcomeRow(target.target, target.person, OutcomeState.RETRY, "smtp.451", 1, again)
         assert await self.store.settle(
-            claim, Settlement(claim.size, accepted=claim.size - 1, outcomes=(row,), release=True), now, LEASE
+            [(claim, Settlement(claim.size, accepted=claim.size - 1, outcomes=(row,), release=True))], now, LEASE
         )
 
     async def take(self, most: int = 10_000) -> list[str]:

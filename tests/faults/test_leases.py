@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.engine.conftest import RecordingChannel, Town, open_town
 
 from ent_notify.model.delivery import Outgoing, Verdict
-from ent_notify.model.fanout import Claim, NothingToClaim, OutcomeRow, Settlement, Target
+from ent_notify.model.fanout import Claim, NothingToClaim, OutcomeRow, Settlement, Target, Window
 from ent_notify.policy.retry import OutcomeState
 from ent_notify.settings import Settings, WorkerSettings
 from ent_notify.store.fanout import PostgresFanout
@@ -36,7 +36,8 @@ async def claimed(town: Town, lane: str = "email") -> Claim:
     store = PostgresFanout(town.engine.db)
     answer = await store.claim(await lane_of(town, lane), "zombie", town.clock.now(), LEASE, HORIZON)
     assert not isinstance(answer, NothingToClaim)
-    return answer[0]
+    (held,), _ = answer
+    return held
 
 
 def test_no_setting_makes_a_lease_longer_than_a_minute() -> None:
@@ -54,7 +55,8 @@ async def test_a_zombie_completes_nothing(town: Town, taken_over: bool) -> None:
     if taken_over:
         answer = await store.claim(claim.lane, "heir", town.clock.now(), LEASE, HORIZON)
         assert not isinstance(answer, NothingToClaim)
-        assert (answer[0].chunk, answer[0].fence) == (claim.chunk, claim.fence + 1)
+        (taken,), _ = answer
+        assert (taken.chunk, taken.fence) == (claim.chunk, claim.fence + 1)
     before = await town.engine.ledgers()
     outcome = OutcomeRow(2, 2, OutcomeState.FAILED, "smtp.550", 1, None)
     for settlement in (
@@ -63,7 +65,7 @@ async def test_a_zombie_completes_nothing(town: Town, taken_over: bool) -> None:
         Settlement(claim.size, release=True),
         Settlement(4),
     ):
-        assert not await store.settle(claim, settlement, town.clock.now(), LEASE)
+        assert not await store.settle([(claim, settlement)], town.clock.now(), LEASE)
     assert await town.engine.ledgers() == before
     await finish(town)
     assert len(town.mail.sent) == 9  # the zombie itself had sent nothing
@@ -191,7 +193,7 @@ class Play:
         answer = await self.store.claim(self.lane, worker, self.town.clock.now(), LEASE, HORIZON)
         if isinstance(answer, NothingToClaim):
             return
-        claim = answer[0]
+        (claim,), _ = answer
         assert claim.fence > self.model.fences.get(claim.chunk, 0), "a fence was given out twice"
         assert all(held.chunk != claim.chunk or not self.holds(w) for w, (held, _) in self.model.held.items())
         self.model.fences[claim.chunk] = claim.fence
@@ -208,11 +210,11 @@ class Play:
         claim, cursor = self.model.held[worker]
         targets = await self.window(claim, cursor, width)
         if not targets:  # the lease was lost, or nothing is due: the worker gives back what it may not even hold
-            await self.store.settle(claim, Settlement(cursor, release=True), self.town.clock.now(), LEASE)
+            await self.store.settle([(claim, Settlement(cursor, release=True))], self.town.clock.now(), LEASE)
             self.model.held.pop(worker)
             return
         settlement = self.settlement(claim, cursor, targets, result, release)
-        kept = await self.store.settle(claim, settlement, self.town.clock.now(), LEASE)
+        kept = bool(await self.store.settle([(claim, settlement)], self.town.clock.now(), LEASE))
         assert kept == self.holds(worker)
         if not kept:
             self.model.held.pop(worker)
@@ -235,7 +237,7 @@ class Play:
         if worker in self.last:
             claim, settlement = self.last[worker]
             if self.model.fences[claim.chunk] == claim.fence and worker not in self.model.expired:
-                await self.store.settle(claim, settlement, self.town.clock.now(), LEASE)
+                await self.store.settle([(claim, settlement)], self.town.clock.now(), LEASE)
 
     async def release(self, worker: str, width: int, result: str) -> None:
         await self.settle(worker, width, result, release=True)
@@ -243,7 +245,7 @@ class Play:
     async def beat(self, worker: str, width: int, result: str) -> None:
         if worker in self.model.held:
             claim, cursor = self.model.held[worker]
-            kept = await self.store.settle(claim, Settlement(cursor), self.town.clock.now(), LEASE)
+            kept = bool(await self.store.settle([(claim, Settlement(cursor))], self.town.clock.now(), LEASE))
             assert kept == self.holds(worker)
 
     async def expire(self, worker: str, width: int, result: str) -> None:
@@ -258,7 +260,9 @@ class Play:
     async def window(self, claim: Claim, cursor: int, width: int) -> list[Target]:
         last = cursor + width if claim.is_retry else min(cursor + width, claim.size)
         now = self.town.clock.now()
-        return await self.store.load(claim, "email", cursor, last, now, day_start=now, daily_cap=1000)
+        window = Window(claim, cursor, last)
+        (targets,) = await self.store.load([window], "email", now, day_start=now, daily_cap=1000)
+        return targets
 
     def settlement(
         self, claim: Claim, cursor: int, targets: Sequence[Target], result: str, release: bool

@@ -61,7 +61,7 @@ class Told(Metrics):
         "plan",
         "promote",
         "claim",
-        "content",
+        "contents",
         "load",
         "settle",
         "note_lane",

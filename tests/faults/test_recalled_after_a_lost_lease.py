@@ -67,13 +67,13 @@ class Scene:
         lane = next(lane.id for lane in await self.town.engine.lanes() if lane.name == FCM)
         answer = await self.store.claim(lane, "heir", self.clock.now(), LEASE, HORIZON)
         assert not isinstance(answer, NothingToClaim)
-        self.heir = answer[0]
+        (self.heir,), _ = answer
 
     async def give_back(self) -> None:
         """What a worker does that finds the campaign stopped."""
         assert self.heir is not None
         settlement = Settlement(self.heir.cursor, release=True)
-        assert await self.store.settle(self.heir, settlement, self.clock.now(), LEASE)
+        assert await self.store.settle([(self.heir, settlement)], self.clock.now(), LEASE)
 
 
 ORDERS = [

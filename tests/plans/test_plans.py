@@ -53,11 +53,11 @@ async def scene(watch: Watch) -> Scene:
 
 
 def window(chunk: int, *, is_retry: bool = False) -> dict[str, Any]:
-    return {"chunk_id": chunk, "fence": 0, "is_retry": is_retry, "first": 0, "last": 200, "now": NOW}
+    return {"chunks": [chunk], "fences": [0], "of_retries": [is_retry], "firsts": [0], "lasts": [200], "now": NOW}
 
 
 def claim(lane: int) -> dict[str, Any]:
-    return {"lane_id": lane, "worker": "w", "now": NOW, "lease": LEASE, "horizon": HORIZON, "slot": SLOT}
+    return {"lane_id": lane, "worker": "w", "now": NOW, "lease": LEASE, "horizon": HORIZON, "slot": SLOT, "most": 8}
 
 
 def event(audience: dict[str, Any]) -> dict[str, Any]:
@@ -169,11 +169,12 @@ async def test_settling_a_window_touches_its_chunk_and_the_sparse_table(watch: W
     chunk = (await scene(watch)).mail
     await watch.database.script(f"update ent_notify.chunk set state = 2, fence = 1 where id = {chunk}")
     touched = await watch.touched(
-        "fanout.settle", chunk_id=chunk, fence=1, cursor=200, accepted=199, retried_ok=[], targets=[7], people=[7],
-        states=[3], reasons=["smtp.550"], attempts=[1], retries=[None], now=NOW, lease=LEASE, release=False,
+        "fanout.settle", chunks=[chunk], fences=[1], cursors=[200], accepted=[199], releases=[False], retried_chunks=[],
+        retried_ok=[], outcome_chunks=[chunk], targets=[7], people=[7], states=[3], reasons=["smtp.550"], attempts=[1],
+        retries=[None], now=NOW, lease=LEASE,
     )  # fmt: skip
     await watch.database.script(f"update ent_notify.chunk set state = 0, fence = 0 where id = {chunk}")
-    assert touched.answer == [{"settle_window": True}]
+    assert touched.answer == [{"settle_windows": [chunk]}]
     assert touched.tables & LARGE <= {"chunk", "outcome"}
     assert touched.scanned.keys() & LARGE == set()
 

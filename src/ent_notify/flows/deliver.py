@@ -1,7 +1,7 @@
-"""Delivering one leased chunk: look again, render, send at the lane's pace, settle window by window.
+"""Delivering leased chunks: look again, render, send at the lane's pace, settle window by window.
 
-A window is the unit of the crash bound: a worker that is killed repeats at most what it sent of one window per chunk
-it held, and the repeats carry the same ids.
+A window is the unit of the crash bound: a worker that is killed repeats at most what it sent of one window for each of
+its senders, and the repeats carry the same ids. A window may take in several small chunks of one lane.
 """
 
 from __future__ import annotations
@@ -9,34 +9,32 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import trio
 
-from ent_notify.errors import ChannelDown, IslandDied, StoreError
+from ent_notify.errors import ChannelDown, NotFound, StoreError
 from ent_notify.flows.lane_care import LaneCare
+from ent_notify.flows.pacing import Lease, PacedSends, Part, Sender
 from ent_notify.flows.patience import Patience
-from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind, all_accepted
-from ent_notify.model.fanout import (
-    CampaignContent,
-    Claim,
-    Lane,
-    NothingToClaim,
-    OutcomeRow,
-    Settlement,
-    Target,
-)
+from ent_notify.model.delivery import Outgoing, Verdict, all_accepted
+from ent_notify.model.fanout import CampaignContent, Claim, Lane, OutcomeRow, Settlement, Target, Window
 from ent_notify.policy.rate import Pace, Slot
 from ent_notify.policy.retry import DEFAULT_BOUNDS, OutcomeState, RetryBounds, settle
 from ent_notify.ports import Clock, FanoutObserver, FanoutStore
 
+_REMEMBERED = 200
+"""Campaigns whose texts a deliverer keeps rendered."""
+_RETRIES_AT_ONCE = 25
+"""Retries of one chunk that go into a window which other chunks share."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryBounds:
-    """Bounds of delivering. ``window`` is the published bound of repeats after a crash, per chunk held.
+    """Bounds of delivering. ``window`` is the published bound of repeats after a crash, for each sender.
 
     ``daily_cap``: notifications of one person between two midnights of ``zone`` after which no more are pushed: they
     wait in the inbox for the digest. Urgent ones are never withheld.
@@ -45,7 +43,7 @@ class DeliveryBounds:
     slot begins, and no more, since what a killed worker has reserved is lost to all.
     """
 
-    window: int = 200
+    window: int = 500
     lease: timedelta = timedelta(seconds=60)
     horizon: timedelta = timedelta(seconds=0.5)
     daily_cap: int = 1_000
@@ -56,14 +54,6 @@ class DeliveryBounds:
         return replace(self, daily_cap=cap)
 
     retry: RetryBounds = DEFAULT_BOUNDS
-
-
-class Sender(Protocol):
-    """A channel bound to one campaign: it knows the texts and needs only the recipients."""
-
-    async def __call__(self, batch: Sequence[Outgoing]) -> list[Verdict]:
-        """One verdict for each recipient, in order; ChannelDown when nothing could be sent at all."""
-        ...
 
 
 class Outbox(Protocol):
@@ -78,17 +68,54 @@ class Outbox(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Lease:
-    """``sent``: how many of the window have left."""
+@dataclass(frozen=True, slots=True)
+class _Campaign:
+    content: CampaignContent
+    send: Sender
 
-    lost: bool = False
-    sent: int = 0
+
+@dataclass(slots=True)
+class _Held:
+    """A chunk in hand. ``cursor`` is how far it is settled."""
+
+    claim: Claim
+    campaign: _Campaign
+    cursor: int
+
+
+@dataclass(slots=True)
+class _Share:
+    """A chunk's share of the window under way."""
+
+    held: _Held
+    window: Window
+    targets: list[Target]
+    sendable: list[Target]
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def cut(self, sent: int) -> None:
+        """Speak only of the first ``sent`` that have left: the lease was lost, and the rest is somebody else's."""
+        self.sendable, self.verdicts = self.sendable[:sent], self.verdicts[:sent]
+        kept = self.targets.index(self.sendable[-1]) + 1 if self.sendable else 0
+        self.targets = self.targets[:kept]
+        self.window = replace(self.window, last=self.window.first + kept)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the chunk is through with it."""
+        if self.held.claim.is_retry:
+            return len(self.targets) < self.window.last - self.window.first
+        return self.window.last >= self.held.claim.size
+
+    @property
+    def cursor(self) -> int:
+        """The chunk's cursor once this is settled."""
+        return self.held.cursor if self.held.claim.is_retry else self.window.last
 
 
 @dataclass(slots=True)
 class Deliverer:
-    """Everything that delivering a chunk of one lane needs. ``randomness`` gives floats in [0, 1) for jitter."""
+    """Everything that delivering chunks of one lane needs. ``randomness`` gives floats in [0, 1) for jitter."""
 
     store: FanoutStore
     lane: Lane
@@ -100,188 +127,191 @@ class Deliverer:
     care: LaneCare
     patience: Patience
     give_way: Callable[[Claim], bool]
-    """Whether to give the chunk back after the window under way: somebody's is more urgent, or the worker stops."""
+    """Whether to give chunks back after the window under way: somebody's is more urgent, or the worker stops."""
+    _campaigns: dict[int, _Campaign] = field(default_factory=dict)
 
-    async def deliver(self, claim: Claim, slot: Slot) -> bool:
-        """Deliver a chunk to its end; False when the lease was lost or the channel is down."""
-        content = await self.patience(lambda _: self.store.content(claim.campaign))
-        send = self.outbox.sender(content)
+    async def deliver(self, claims: Sequence[Claim], slot: Slot) -> bool:
+        """Deliver chunks to their end, in order; False when a lease was lost or the channel is down."""
+        campaigns = await self._look_up({claim.campaign for claim in claims})
+        held = [_Held(claim, campaigns[claim.campaign], claim.cursor) for claim in claims]
         pace = Pace(slot)
-        cursor = claim.cursor
-        while claim.is_retry or cursor < claim.size:
-            width = self._window(pace)
-            last = cursor + width if claim.is_retry else min(cursor + width, claim.size)
-            targets = await self._load(claim, cursor, last)
-            if not targets:  # its retries were all settled otherwise, its campaign is paused or stopped, its lease lost
-                await self._settle(claim, Settlement(cursor, release=True))
-                break
-            sendable = [t for t in targets if t.withheld is None]
-            batch = [self.outbox.outgoing(content, t) for t in sendable]
+        kept = True
+        while held:
+            shares = await self._load(self._next_window(held, pace))
+            parts = [
+                Part(
+                    share.held.claim.chunk,
+                    share.held.campaign.send,
+                    [self.outbox.outgoing(share.held.campaign.content, target) for target in share.sendable],
+                )
+                for share in shares
+            ]
             began = self.clock.now()
-            down: ChannelDown | None = None
-            async with self._heartbeat(claim, cursor) as lease:
+            async with self._heartbeat(held) as lease:
                 try:
-                    verdicts, pace = await self._send(send, batch, pace, lease)
-                except ChannelDown as error:
-                    down = error
-            if lease.lost:
-                self.observer.lease_lost(self.lane.channel, self.lane.provider)
-                if lease.sent and down is None:
-                    left = sendable[: lease.sent]
-                    targets = targets[: targets.index(left[-1]) + 1]
-                    last = cursor if claim.is_retry else cursor + len(targets)
-                    await self._settle(
-                        claim,
-                        self._settlement(last, targets, left, verdicts[: lease.sent], content, claim, release=True),
-                    )
-                return False
-            if down is not None:
-                await self._stand_back(claim, cursor, down)
-                return False
-            sent = verdicts
-            verdicts = await self.patience(lambda now, sent=sent: self.care.review(sent, now))  # type: ignore[misc]
-            self.observer.verdicts(self.lane.channel, self.lane.provider, verdicts)
-            self.observer.send_took(self.lane.channel, self.lane.provider, (self.clock.now() - began).total_seconds())
-            if not claim.is_retry:
-                cursor = last
-            is_last = len(targets) < width if claim.is_retry else cursor >= claim.size
-            release = is_last or self.give_way(claim)
-            if not await self._settle(
-                claim, self._settlement(cursor, targets, sendable, verdicts, content, claim, release)
-            ):
-                self.observer.lease_lost(self.lane.channel, self.lane.provider)
-                return False
-            await self._react(sendable, verdicts)
-            if release:
+                    sent, pace = await self._paced.send(parts, pace, lease)
+                except ChannelDown as down:
+                    await self._stand_back(held, down)
+                    return False
+            await self._review(shares, sent)
+            for share in shares:
+                if share.held.claim.chunk in lease.lost:
+                    share.cut(lease.sent.get(share.held.claim.chunk, 0))
+            if sum(map(len, sent)):
+                self.observer.send_took(
+                    self.lane.channel, self.lane.provider, (self.clock.now() - began).total_seconds()
+                )
+            still_held, through = await self._settle_window(held, shares, lease)
+            await self._react([share for share in shares if share.held.claim.chunk in still_held])
+            for each in held:
+                if each.claim.chunk not in still_held:
+                    kept = False
+                    self.observer.lease_lost(self.lane.channel, self.lane.provider)
+                elif each.claim.chunk in through:
+                    self.observer.settled(self.lane.channel, self.lane.provider)
+            held = [h for h in held if h.claim.chunk in still_held and h.claim.chunk not in through]
+        return kept
+
+    async def _look_up(self, campaigns: set[int]) -> dict[int, _Campaign]:
+        """The campaigns' texts, kept for the chunks that follow."""
+        missing = campaigns - self._campaigns.keys()
+        if missing:
+            contents = await self.patience(lambda _: self.store.contents(sorted(missing)))
+            if gone := missing - contents.keys():
+                raise NotFound(f"there is no campaign {min(gone)}")
+            if len(self._campaigns) + len(missing) > _REMEMBERED:
+                self._campaigns = {number: self._campaigns[number] for number in campaigns - missing}
+            for number, content in contents.items():
+                self._campaigns[number] = _Campaign(content, self.outbox.sender(content))
+        return self._campaigns
+
+    @property
+    def _paced(self) -> PacedSends:
+        return PacedSends(
+            self.store,
+            self.lane,
+            self.clock,
+            self.observer,
+            self.patience,
+            self.bounds.horizon,
+            self.bounds.lease / 2,
+        )
+
+    def _next_window(self, held: Sequence[_Held], pace: Pace) -> list[tuple[_Held, Window]]:
+        """The next targets of as many chunks as fit into a window."""
+        left = self._width(pace)
+        windows: list[tuple[_Held, Window]] = []
+        for each in held:
+            if each.claim.is_retry:
+                size = left if len(held) == 1 else min(left, _RETRIES_AT_ONCE)
+            else:
+                size = min(left, each.claim.size - each.cursor)
+            windows.append((each, Window(each.claim, each.cursor, each.cursor + size)))
+            left -= size
+            if left <= 0:
                 break
-        else:
-            await self._settle(claim, Settlement(cursor, release=True))
-        self.observer.settled(self.lane.channel, self.lane.provider)
-        return True
+        return windows
 
-    async def _load(self, claim: Claim, first: int, last: int) -> list[Target]:
-        zone, cap = ZoneInfo(self.bounds.zone), self.bounds.daily_cap
-
-        async def load(now: datetime) -> list[Target]:
-            midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-            return await self.store.load(claim, self.lane.channel, first, last, now, day_start=midnight, daily_cap=cap)
-
-        return await self.patience(load)
-
-    async def _settle(self, claim: Claim, settlement: Settlement) -> bool:
-        return await self.patience(lambda now: self.store.settle(claim, settlement, now, self.bounds.lease))
-
-    async def _react(self, sendable: Sequence[Target], verdicts: Sequence[Verdict]) -> None:
-        await self.patience(lambda now: self.care.react(sendable, verdicts, now))
-
-    @asynccontextmanager
-    async def _heartbeat(self, claim: Claim, cursor: int) -> AsyncIterator[_Lease]:
-        """Renew the lease while a window is under way. Once it is lost, nothing more of the window is sent."""
-        lease = _Lease()
-
-        async def beat() -> None:
-            while not lease.lost:
-                await self.clock.sleep(self.bounds.lease.total_seconds() / 3)
-                try:
-                    lease.lost = not await self._settle(claim, Settlement(cursor))
-                except StoreError as error:  # the window goes on: its own settlement will tell
-                    self.observer.store_failed(error)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(beat)
-            yield lease
-            nursery.cancel_scope.cancel()
-
-    def _window(self, pace: Pace) -> int:
+    def _width(self, pace: Pace) -> int:
         rate = pace.slot.per_second
         if rate is None:
             return self.bounds.window
         # a window must be settled well within its lease, however slow the lane is
         return max(1, min(self.bounds.window, math.floor(rate * self.bounds.lease.total_seconds() / 4)))
 
-    async def _send(
-        self, send: Sender, batch: Sequence[Outgoing], pace: Pace, lease: _Lease
-    ) -> tuple[list[Verdict], Pace]:
-        """Send a window at the lane's pace; the groups' answers are awaited side by side."""
-        if not batch:
-            return [], pace
-        answers: dict[int, list[Verdict]] = {}
-        down: list[ChannelDown] = []
+    async def _load(self, windows: Sequence[tuple[_Held, Window]]) -> list[_Share]:
+        zone, cap = ZoneInfo(self.bounds.zone), self.bounds.daily_cap
 
-        async def send_group(first: int, group: Sequence[Outgoing]) -> None:
-            try:
-                answers[first] = await send(group)
-            except ChannelDown as error:
-                down.append(error)
-                answers[first] = [Verdict(VerdictKind.PAUSE_CHANNEL, error.reason, error.retry_after)] * len(group)
-            except IslandDied:
-                raise
-            except Exception as error:  # noqa: BLE001 - a channel that breaks its promise must not take the lane along
-                self.observer.send_failed(self.lane.channel, self.lane.provider, error)
-                answers[first] = [Verdict(VerdictKind.UNKNOWN, "channel_error")] * len(group)
+        async def load(now: datetime) -> list[list[Target]]:
+            midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+            return await self.store.load(
+                [window for _, window in windows], self.lane.channel, now, day_start=midnight, daily_cap=cap
+            )
 
-        sent = 0
-        async with trio.open_nursery() as nursery:
-            while sent < len(batch) and not down and not lease.lost:
-                try:
-                    pace = await self._permit(pace, len(batch) - sent)
-                except ChannelDown as error:  # paused meanwhile, by another worker's breaker: what has left is awaited
-                    down.append(error)
-                    break
-                size = pace.group(len(batch) - sent)
-                early = (pace.due_at(size) - self.clock.now()).total_seconds()
-                if early > self._farthest(pace):
-                    pace = pace.after(pace.left)  # the clock was set back: this slot is of another time
-                    continue
-                if early > 0:
-                    self.observer.rate_wait(self.lane.channel, self.lane.provider, early)
-                    await self.clock.sleep(early)
-                    if pace.at(self.clock.now()) != pace:
-                        continue  # held up meanwhile: what was missed is forfeited
-                nursery.start_soon(send_group, sent, batch[sent : sent + size])
-                pace = pace.after(size)
-                sent += size
-                lease.sent = sent
-        verdicts = [verdict for first in sorted(answers) for verdict in answers[first]]
-        if down and all(v.kind is VerdictKind.PAUSE_CHANNEL for v in verdicts):  # (all of none, too)
-            raise down[0]
-        missing = len(batch) - len(verdicts)
-        if missing:
-            reason, after = (down[0].reason, down[0].retry_after) if down else ("not_sent", None)
-            verdicts += [Verdict(VerdictKind.PAUSE_CHANNEL, reason, after)] * missing
-        return verdicts, pace
+        return [
+            _Share(held, window, targets, [target for target in targets if target.withheld is None])
+            for (held, window), targets in zip(windows, await self.patience(load), strict=True)
+        ]
 
-    def _farthest(self, pace: Pace) -> float:
-        """Seconds from now to the last send of a slot, at most: it begins within the horizon."""
-        return self.bounds.horizon.total_seconds() + pace.slot.sends / (pace.slot.per_second or 1) + 1
+    async def _review(self, shares: Sequence[_Share], sent: Sequence[Sequence[Verdict]]) -> None:
+        """Give each share its verdicts, as they may be believed."""
+        flat = [verdict for verdicts in sent for verdict in verdicts]
+        if not flat:
+            return
+        reviewed = await self.patience(lambda now: self.care.review(flat, now))
+        self.observer.verdicts(self.lane.channel, self.lane.provider, reviewed)
+        place = 0
+        for share in shares:
+            share.verdicts = reviewed[place : place + len(share.sendable)]
+            place += len(share.sendable)
 
-    async def _permit(self, pace: Pace, wanted: int) -> Pace:
-        """The same pace while its slot lasts, else the pace of a newly reserved one."""
-        while (pace := pace.at(self.clock.now())).left <= 0:
-            answer = await self.patience(lambda now: self.store.reserve(self.lane.id, wanted, now, self.bounds.horizon))
-            if isinstance(answer, NothingToClaim):
-                now = self.clock.now()
-                until = answer.wait_until or now + self.bounds.horizon
-                if until - now > self.bounds.lease / 2:
-                    raise ChannelDown(self.lane.name, "paused", (until - now).total_seconds())
-                await self.clock.sleep(max((until - now).total_seconds(), 0.001))
+    async def _settle_window(
+        self, held: Sequence[_Held], shares: Sequence[_Share], lease: Lease
+    ) -> tuple[frozenset[int], frozenset[int]]:
+        """Store what became of a window: the chunks that are still ours, and of them those that were given back."""
+        gives_way = self.give_way(held[0].claim)
+        settled: list[tuple[Claim, Settlement]] = []
+        for share in shares:
+            if not share.targets:
+                # its retries were all settled otherwise, its campaign is paused or stopped, its lease lost
+                settled.append((share.held.claim, Settlement(share.held.cursor, release=True)))
             else:
-                pace = Pace(answer)
-        return pace
+                settled.append(
+                    (
+                        share.held.claim,
+                        self._settlement(share, share.is_last or gives_way or share.held.claim.chunk in lease.lost),
+                    )
+                )
+        if gives_way:
+            in_window = {share.held.claim.chunk for share in shares}
+            settled += [
+                (each.claim, Settlement(each.cursor, release=True))
+                for each in held
+                if each.claim.chunk not in in_window
+            ]
+        still = await self._settle(settled)
+        for share in shares:
+            share.held.cursor = share.cursor
+        named = {claim.chunk for claim, _ in settled}
+        still = (still | {each.claim.chunk for each in held} - named) - lease.lost
+        return still, frozenset(claim.chunk for claim, settlement in settled if settlement.release) & still
 
-    def _settlement(
-        self,
-        cursor: int,
-        targets: Sequence[Target],
-        sendable: Sequence[Target],
-        verdicts: Sequence[Verdict],
-        content: CampaignContent,
-        claim: Claim,
-        release: bool,
-    ) -> Settlement:
-        if all_accepted(verdicts) and len(sendable) == len(targets):
-            retried = tuple(t.target for t in targets) if claim.is_retry else ()
-            return Settlement(cursor, len(verdicts), retried, (), release)
+    async def _settle(self, settled: Sequence[tuple[Claim, Settlement]]) -> frozenset[int]:
+        return await self.patience(lambda now: self.store.settle(settled, now, self.bounds.lease))
+
+    async def _react(self, shares: Sequence[_Share]) -> None:
+        sendable = [target for share in shares for target in share.sendable]
+        if sendable:
+            verdicts = [verdict for share in shares for verdict in share.verdicts]
+            await self.patience(lambda now: self.care.react(sendable, verdicts, now))
+
+    @asynccontextmanager
+    async def _heartbeat(self, held: Sequence[_Held]) -> AsyncIterator[Lease]:
+        """Renew the leases while a window is under way. Of a chunk that is lost, nothing more of the window is sent."""
+        lease = Lease()
+
+        async def beat() -> None:
+            while True:
+                await self.clock.sleep(self.bounds.lease.total_seconds() / 3)
+                ours = [each for each in held if each.claim.chunk not in lease.lost]
+                try:
+                    still = await self._settle([(each.claim, Settlement(each.cursor)) for each in ours])
+                except StoreError as error:  # the window goes on: its own settlement will tell
+                    self.observer.store_failed(error)
+                else:
+                    lease.lost |= {each.claim.chunk for each in ours} - still
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beat)
+            yield lease
+            nursery.cancel_scope.cancel()
+
+    def _settlement(self, share: _Share, release: bool) -> Settlement:
+        targets, sendable, verdicts = share.targets, share.sendable, share.verdicts
+        is_retry = share.held.claim.is_retry
+        if len(sendable) == len(targets) and all_accepted(verdicts):
+            retried = tuple(t.target for t in targets) if is_retry else ()
+            return Settlement(share.cursor, len(verdicts), retried, (), release)
         now = self.clock.now()
         outcomes = [
             OutcomeRow(t.target, t.person, OutcomeState.SUPPRESSED, t.withheld, t.attempt, None)
@@ -295,13 +325,13 @@ class Deliverer:
                 verdict,
                 attempt=target.attempt,
                 now=now,
-                expires_at=content.expires_at,
+                expires_at=share.held.campaign.content.expires_at,
                 fraction=self.randomness(),
                 bounds=self.bounds.retry,
             )
             if outcome is None:
                 accepted += 1
-                if claim.is_retry:
+                if is_retry:
                     retried_ok.append(target.target)
             else:
                 outcomes.append(
@@ -309,12 +339,12 @@ class Deliverer:
                         target.target, target.person, outcome.state, outcome.reason, outcome.attempts, outcome.retry_at
                     )
                 )
-        return Settlement(cursor, accepted, tuple(retried_ok), tuple(outcomes), release)
+        return Settlement(share.cursor, accepted, tuple(retried_ok), tuple(outcomes), release)
 
-    async def _stand_back(self, claim: Claim, cursor: int, down: ChannelDown) -> None:
-        """Nothing was sent: give the chunk back as it is, and let the lane rest."""
+    async def _stand_back(self, held: Sequence[_Held], down: ChannelDown) -> None:
+        """Nothing was sent: give the chunks back as they are, and let the lane rest."""
         await self.patience(lambda now: self.care.rest(down.reason, now, down.retry_after))
-        await self._settle(claim, Settlement(cursor=cursor, release=True))
+        await self._settle([(each.claim, Settlement(each.cursor, release=True)) for each in held])
 
 
 Outboxes = Mapping[str, Outbox]

@@ -8,7 +8,7 @@ database that does not answer is waited for: nothing ends but what a cancellatio
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -37,6 +37,8 @@ _IDLE_PATIENCE = 60.0
 """``run_until_idle`` waits so many seconds for a rate or a short pause, not longer."""
 _FORGET_EVERY = timedelta(minutes=10)
 _NOT_URGENT = 99
+_MOST_CHUNKS = 64
+"""Chunks that one sender holds at most."""
 
 
 @dataclass(slots=True)
@@ -226,9 +228,10 @@ class Worker:
             Patience(self.clock, self.randomness, self.observer, limited=until_idle),
             self._gives_way,
         )
+        most = 1
         while not self.draining:
             now = self.clock.now()
-            answer = await self.store.claim(lane.id, self.name, now, self.bounds.lease, self.bounds.horizon)
+            answer = await self.store.claim(lane.id, self.name, now, self.bounds.lease, self.bounds.horizon, most)
             if isinstance(answer, NothingToClaim):
                 wait = None if answer.wait_until is None else (answer.wait_until - now).total_seconds()
                 if until_idle and (wait is None or wait > _IDLE_PATIENCE):
@@ -238,10 +241,17 @@ class Worker:
                 if (wait is None or wait > _LONGEST_WAIT) and not until_idle and not self.draining:
                     await self._bells[lane.id].park()
                 continue
-            claim, slot = answer
-            self.claimed += 1
-            self.observer.claimed(lane.channel, lane.provider, claim.urgency, claim.size - claim.cursor)
-            await deliverer.deliver(claim, slot)
+            claims, slot = answer
+            self.claimed += len(claims)
+            for claim in claims:
+                self.observer.claimed(lane.channel, lane.provider, claim.urgency, claim.size - claim.cursor)
+            most = self._worth_claiming(claims)
+            await deliverer.deliver(claims, slot)
+
+    def _worth_claiming(self, claims: Sequence[Claim]) -> int:
+        """How many chunks like these make up a window: to claim more would keep them from other workers."""
+        sends = sum(claim.size - claim.cursor for claim in claims)
+        return min(max(self.bounds.window * len(claims) // max(sends, 1), 1), _MOST_CHUNKS)
 
     def _gives_way(self, claim: Claim) -> bool:
         return self.draining or self._ready.get(claim.lane, _NOT_URGENT) < claim.urgency

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from uuid import UUID, uuid5
 
-from ent_notify.flows.deliver import Sender
+from ent_notify.flows.pacing import Sender
 from ent_notify.model.delivery import MailContent, Outgoing, Urgency, Verdict, VerdictKind, WakeUp
 from ent_notify.model.fanout import CampaignContent, Target
 from ent_notify.ports import FanoutObserver, MailChannel, PushChannel, Unobserved

@@ -62,9 +62,9 @@ def all_accepted(verdicts: Sequence[Verdict]) -> bool:
     return verdicts.count(ACCEPTED) == len(verdicts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
-    """One delivery, ready to be sent.
+    """One delivery, ready to be sent. Nobody changes it.
 
     ``target`` is the person id (email) or the device id (push); ``address`` the mail address or the token.
     ``dedup_id`` is a UUID derived from notification and target: it becomes the apns-id or the Message-ID, so a repeat

@@ -60,6 +60,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """The targets of a leased chunk at positions [first, last); of a retry, the next ``last - first`` that are due."""
+
+    claim: Claim
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class NothingToClaim:
     """No chunk now; ``wait_until`` says when a rate or a pause allows one, or None when none is ready."""
 
@@ -76,9 +85,12 @@ class Waiting:
     ready: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Target:
-    """One delivery of a window, as the database knows it at this moment. ``withheld`` says why not to send it."""
+    """One delivery of a window, as the database knows it at this moment. ``withheld`` says why not to send it.
+
+    (Not frozen, like Outgoing: one of each is made for every send, and freezing would double what that costs.)
+    """
 
     target: int
     person: int

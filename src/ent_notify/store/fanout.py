@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ent_notify.errors import NotFound
 from ent_notify.model.delivery import Urgency
 from ent_notify.model.fanout import (
     CampaignContent,
@@ -18,6 +17,7 @@ from ent_notify.model.fanout import (
     Target,
     Unplanned,
     Waiting,
+    Window,
 )
 from ent_notify.policy.rate import SLOT_SECONDS, Slot
 from ent_notify.store.database import Database
@@ -143,25 +143,29 @@ class PostgresFanout:
         return await self._db.execute("fanout.restore_devices", provider=lane.provider, app=lane.app, since=since)
 
     async def claim(
-        self, lane: int, worker: str, now: datetime, lease: timedelta, horizon: timedelta
-    ) -> tuple[Claim, Slot] | NothingToClaim:
+        self, lane: int, worker: str, now: datetime, lease: timedelta, horizon: timedelta, most: int = 1
+    ) -> tuple[list[Claim], Slot] | NothingToClaim:
         """See FanoutStore."""
-        row = await self._db.fetchrow(
-            "fanout.claim", lane_id=lane, worker=worker, now=now, lease=lease, horizon=horizon, slot=_SLOT
+        rows = await self._db.fetch(
+            "fanout.claim", lane_id=lane, worker=worker, now=now, lease=lease, horizon=horizon, slot=_SLOT, most=most
         )
-        if row is None or row["id"] is None:
-            return NothingToClaim(None if row is None else row["wait_until"])
-        claim = Claim(
-            chunk=row["id"],
-            campaign=row["campaign_id"],
-            lane=lane,
-            fence=row["fence"],
-            size=row["size"],
-            cursor=row["start_cursor"],
-            urgency=Urgency(row["urgency"]),
-            is_retry=row["is_retry"],
-        )
-        return claim, Slot(row["starts_at"], row["slot_sends"], row["per_second"])
+        if not rows or rows[0]["id"] is None:
+            return NothingToClaim(rows[0]["wait_until"] if rows else None)
+        claims = [
+            Claim(
+                chunk=row["id"],
+                campaign=row["campaign_id"],
+                lane=lane,
+                fence=row["fence"],
+                size=row["size"],
+                cursor=row["start_cursor"],
+                urgency=Urgency(row["urgency"]),
+                is_retry=row["is_retry"],
+            )
+            for row in rows
+        ]
+        first = rows[0]
+        return claims, Slot(first["starts_at"], sum(row["slot_sends"] for row in rows), first["per_second"])
 
     async def reserve(self, lane: int, sends: int, now: datetime, horizon: timedelta) -> Slot | NothingToClaim:
         """See FanoutStore."""
@@ -170,83 +174,77 @@ class PostgresFanout:
             return NothingToClaim(None if row is None else row["wait_until"])
         return Slot(row["starts_at"], row["slot_sends"], row["per_second"])
 
-    async def content(self, campaign: int) -> CampaignContent:
-        """See FanoutStore. Raises NotFound when the notification is gone."""
-        row = await self._db.fetchrow("fanout.campaign_content", campaign_id=campaign)
-        if row is None:
-            raise NotFound(f"there is no campaign {campaign}")
-        return CampaignContent(
-            notification=row["id"],
-            type=row["type"],
-            category=row["category"],
-            urgency=row["urgency"],
-            data=row["data"],
-            published_at=row["published_at"],
-            expires_at=row["expires_at"],
-            root=row["root"],
-        )
+    async def contents(self, campaigns: Sequence[int]) -> dict[int, CampaignContent]:
+        """See FanoutStore."""
+        return {
+            row["id"]: CampaignContent(
+                notification=row["id"],
+                type=row["type"],
+                category=row["category"],
+                urgency=row["urgency"],
+                data=row["data"],
+                published_at=row["published_at"],
+                expires_at=row["expires_at"],
+                root=row["root"],
+            )
+            for row in await self._db.fetch("fanout.campaign_contents", campaigns=list(campaigns))
+        }
 
     async def load(
-        self,
-        claim: Claim,
-        channel: str,
-        first: int,
-        last: int,
-        now: datetime,
-        *,
-        day_start: datetime,
-        daily_cap: int,
-    ) -> list[Target]:
+        self, windows: Sequence[Window], channel: str, now: datetime, *, day_start: datetime, daily_cap: int
+    ) -> list[list[Target]]:
         """See FanoutStore. The daily cap is one of pushes; mails have none."""
-        window: dict[str, Any] = {
-            "chunk_id": claim.chunk,
-            "fence": claim.fence,
-            "is_retry": claim.is_retry,
-            "first": first,
-            "last": last,
+        asked: dict[str, Any] = {
+            "chunks": [w.claim.chunk for w in windows],
+            "fences": [w.claim.fence for w in windows],
+            "firsts": [w.first for w in windows],
+            "lasts": [w.last for w in windows],
+            "of_retries": [w.claim.is_retry for w in windows],
             "now": now,
         }
+        loaded: list[list[Target]] = [[] for _ in windows]
         if channel == "email":
-            rows = await self._db.fetch("fanout.load_mail", **window)
+            for part, target, attempt, address, language, name, children, withheld in await self._db.fetch(
+                "fanout.load_mail", **asked
+            ):
+                loaded[part - 1].append(
+                    Target(target, target, attempt, address, language, name, tuple(children or ()), None, withheld)
+                )
         else:
-            rows = await self._db.fetch("fanout.load_push", **window, day_start=day_start, daily_cap=daily_cap)
-        return [
-            Target(
-                target=row["target"],
-                person=row["person_id"],
-                attempt=row["attempt"],
-                address=row["address"],
-                language=row["language"] or "fr",
-                name=f"{row['given_name'] or ''} {row['family_name'] or ''}".strip(),
-                children=tuple(row["children"] or ()),
-                registered_at=row["registered_at"],
-                withheld=row["withheld"],
-            )
-            for row in rows
-        ]
+            for part, target, person, attempt, address, language, registered_at, withheld in await self._db.fetch(
+                "fanout.load_push", **asked, day_start=day_start, daily_cap=daily_cap
+            ):
+                loaded[part - 1].append(
+                    Target(target, person, attempt, address, language, "", (), registered_at, withheld)
+                )
+        return loaded
 
-    async def settle(self, claim: Claim, settlement: Settlement, now: datetime, lease: timedelta) -> bool:
+    async def settle(
+        self, settled: Sequence[tuple[Claim, Settlement]], now: datetime, lease: timedelta
+    ) -> frozenset[int]:
         """See FanoutStore."""
-        outcomes = settlement.outcomes
-        return bool(
-            await self._db.fetchval(
-                "fanout.settle",
-                chunk_id=claim.chunk,
-                fence=claim.fence,
-                cursor=settlement.cursor,
-                accepted=settlement.accepted,
-                retried_ok=list(settlement.retried_ok),
-                targets=[o.target for o in outcomes],
-                people=[o.person for o in outcomes],
-                states=[int(o.state) for o in outcomes],
-                reasons=[o.reason for o in outcomes],
-                attempts=[o.attempts for o in outcomes],
-                retries=[o.retry_at for o in outcomes],
-                now=now,
-                lease=lease,
-                release=settlement.release,
-            )
+        outcomes = [(claim.chunk, outcome) for claim, settlement in settled for outcome in settlement.outcomes]
+        retried = [(claim.chunk, target) for claim, settlement in settled for target in settlement.retried_ok]
+        held = await self._db.fetchval(
+            "fanout.settle",
+            chunks=[claim.chunk for claim, _ in settled],
+            fences=[claim.fence for claim, _ in settled],
+            cursors=[s.cursor for _, s in settled],
+            accepted=[s.accepted for _, s in settled],
+            releases=[s.release for _, s in settled],
+            retried_chunks=[chunk for chunk, _ in retried],
+            retried_ok=[target for _, target in retried],
+            outcome_chunks=[chunk for chunk, _ in outcomes],
+            targets=[o.target for _, o in outcomes],
+            people=[o.person for _, o in outcomes],
+            states=[int(o.state) for _, o in outcomes],
+            reasons=[o.reason for _, o in outcomes],
+            attempts=[o.attempts for _, o in outcomes],
+            retries=[o.retry_at for _, o in outcomes],
+            now=now,
+            lease=lease,
         )
+        return frozenset(held)
 
     async def drop(self, channel: str, dropped: Sequence[DroppedTarget], now: datetime) -> None:
         """See FanoutStore."""

@@ -189,6 +189,47 @@ begin
     starts_at := taken.starts_at; slot_sends := taken.slot_sends; per_second := taken.per_second;
 end $$;
 
+CREATE FUNCTION ent_notify.claim_chunks(lane_wanted smallint, worker text, at timestamp with time zone, lease interval, horizon interval, slot interval, most integer) RETURNS TABLE(id bigint, campaign_id bigint, fence integer, size integer, start_cursor integer, urgency smallint, is_retry boolean, starts_at timestamp with time zone, slot_sends integer, per_second double precision, wait_until timestamp with time zone)
+    LANGUAGE plpgsql ROWS 10
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+    l lane;
+begin
+    select * into l from lane x where x.id = lane_wanted;
+    if l.per_second is not null or l.failures > 0 or l.paused_until > at then
+        return query select c.* from claim_chunk(lane_wanted, worker, at, lease, horizon, slot) c;
+        return;
+    end if;
+    return query
+    with picked as materialized (
+        select h.id, h.urgency, h.turn from chunk h
+        where h.lane_id = lane_wanted and h.state = 0
+        order by h.urgency, h.turn limit most for update skip locked
+    ),
+    passed as materialized (
+        select array[coalesce(max(p.turn) filter (where p.urgency = 0), 0), coalesce(max(p.turn) filter (where p.urgency = 1), 0),
+                     coalesce(max(p.turn) filter (where p.urgency = 2), 0)] as turns
+        from picked p
+    ),
+    moved as (
+        update lane x set turns = array[greatest(x.turns[1], p.turns[1]), greatest(x.turns[2], p.turns[2]),
+                                        greatest(x.turns[3], p.turns[3])]
+        from passed p
+        where x.id = lane_wanted
+          and (x.turns[1] < p.turns[1] or x.turns[2] < p.turns[2] or x.turns[3] < p.turns[3])
+    ),
+    leased as (
+        update chunk h set state = 2, fence = h.fence + 1, leased_by = worker, due_at = at + lease
+        from picked p where h.id = p.id
+        returning h.id, h.campaign_id, h.fence, h.size, h.cursor, h.urgency, h.turn
+    )
+    select c.id, c.campaign_id, c.fence, c.size, c.cursor, c.urgency, c.cursor >= c.size,
+           at, c.size, null::double precision, null::timestamptz
+    from leased c order by c.urgency, c.turn;
+end $$;
+
 CREATE FUNCTION ent_notify.close_chunks(chunks bigint[], why text, at timestamp with time zone) RETURNS void
     LANGUAGE sql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -414,6 +455,138 @@ CREATE FUNCTION ent_notify.in_hand(campaign bigint) RETURNS integer
     AS $$
     select coalesce(sum(size - accepted - suppressed - failed), 0)::int from chunk where campaign_id = campaign and state = 2
 $$;
+
+CREATE FUNCTION ent_notify.load_mail(chunks bigint[], fences integer[], firsts integer[], lasts integer[], of_retries boolean[], at timestamp with time zone) RETURNS TABLE(part integer, target integer, attempt integer, address text, language text, name text, children text[], withheld text)
+    LANGUAGE plpgsql STABLE ROWS 500
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+begin
+    return query
+    with c as materialized (
+        select s.part, s.first, s.last, s.of_retries, h.id, h.campaign_id, n.category, n.feed_seq, n.expires_at <= at as expired
+        from unnest(chunks, fences, firsts, lasts, of_retries) with ordinality s (id, fence, first, last, of_retries, part)
+        join chunk h on h.id = s.id and h.fence = s.fence and h.state = 2
+        join campaign k on k.notification_id = h.campaign_id and k.state = 0
+        join notification n on n.id = h.campaign_id
+    ),
+    t as materialized (
+        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, u.target, 1 as attempt, u.place
+        from c join chunk h on h.id = c.id
+        cross join lateral unnest(h.targets[c.first + 1:c.last]) with ordinality u (target, place)
+        where not c.of_retries
+        union all
+        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, o.target, o.attempts + 1, o.target
+        from c cross join lateral (
+            select o.target, o.attempts from outcome o
+            where o.chunk_id = c.id and o.state = 1 and o.retry_at <= at
+            order by o.target limit c.last - c.first
+        ) o
+        where c.of_retries
+    ),
+    a as materialized (
+        select s.* from (
+            select array_agg(t.campaign_id) as campaigns, array_agg(t.target) as people from t
+        ) x cross join lateral still_addressed(x.campaigns, x.people, at) s
+    )
+    select t.part::int, t.target, t.attempt, p.email, coalesce(p.language, 'fr'),
+           trim(concat_ws(' ', p.given_name, p.family_name)),
+           case when a.children is not null then
+               (select array_agg(k.given_name order by k.given_name) from person k where k.id = any (a.children))
+           end,
+           case when t.expired then 'expired'
+                when p.id is null then 'erased'
+                when p.hidden_at is not null then 'left'
+                when a.person_id is null then 'no_longer_addressed'
+                when p.email is null then 'no_address'
+                when p.email_dropped_at is not null then 'address_dropped'
+                when f.enabled is false then 'opted_out'
+                when r.watermark >= t.feed_seq or t.feed_seq = any (r.above) then 'read'
+           end
+    from t
+    left join person p on p.id = t.target
+    left join a on a.campaign_id = t.campaign_id and a.person_id = t.target
+    left join preference f on f.person_id = t.target and f.category = t.category and f.channel = 'email'
+    left join reading r on r.person_id = t.target
+    order by t.part, t.place;
+end $$;
+
+CREATE FUNCTION ent_notify.load_push(chunks bigint[], fences integer[], firsts integer[], lasts integer[], of_retries boolean[], at timestamp with time zone, day_start timestamp with time zone, daily_cap integer) RETURNS TABLE(part integer, target integer, person_id integer, attempt integer, address text, language text, registered_at timestamp with time zone, withheld text)
+    LANGUAGE plpgsql STABLE ROWS 500
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+    day_first bigint := (select min(m.feed_seq) from notification m where m.published_at >= day_start);
+begin
+    return query
+    with c as materialized (
+        select s.part, s.first, s.last, s.of_retries, h.id, h.campaign_id, n.category, n.feed_seq, n.expires_at <= at as expired,
+               n.withdraws is not null as takes_back,
+               -- nobody can have had more than were published since the day began
+               n.urgency > 0 and n.feed_seq - day_first >= daily_cap as is_capped
+        from unnest(chunks, fences, firsts, lasts, of_retries) with ordinality s (id, fence, first, last, of_retries, part)
+        join chunk h on h.id = s.id and h.fence = s.fence and h.state = 2
+        join campaign k on k.notification_id = h.campaign_id and k.state = 0
+        join notification n on n.id = h.campaign_id
+    ),
+    t as materialized (
+        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, c.takes_back, c.is_capped, u.target, 1 as attempt, u.place
+        from c join chunk h on h.id = c.id
+        cross join lateral unnest(h.targets[c.first + 1:c.last]) with ordinality u (target, place)
+        where not c.of_retries
+        union all
+        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, c.takes_back, c.is_capped, o.target, o.attempts + 1, o.target
+        from c cross join lateral (
+            select o.target, o.attempts from outcome o
+            where o.chunk_id = c.id and o.state = 1 and o.retry_at <= at
+            order by o.target limit c.last - c.first
+        ) o
+        where c.of_retries
+    ),
+    v as materialized (
+        select d.id, d.person_id, d.token, d.language, d.registered_at, d.dropped_at
+        from device d where d.id = any (array(select t.target from t))
+    ),
+    a as materialized (
+        select s.campaign_id, s.person_id from (
+            select array_agg(t.campaign_id) as campaigns, array_agg(v.person_id) as people
+            from t join v on v.id = t.target where not t.takes_back
+        ) x cross join lateral still_addressed(x.campaigns, x.people, at) s
+        group by s.campaign_id, s.person_id
+    )
+    select t.part::int, t.target, coalesce(v.person_id, 0), t.attempt, v.token, coalesce(v.language, p.language, 'fr'),
+           v.registered_at,
+           case when t.expired then 'expired'
+                when v.id is null or p.id is null then 'erased'
+                when p.hidden_at is not null then 'left'
+                when v.dropped_at is not null then 'device_dropped'
+                when t.takes_back then null
+                when a.person_id is null then 'no_longer_addressed'
+                when f.enabled is false then 'opted_out'
+                when r.watermark >= t.feed_seq or t.feed_seq = any (r.above) then 'read'
+                when t.is_capped and (
+                    select count(*) from (
+                        select distinct x.feed_seq
+                        from reader_keys(v.person_id, at) k
+                        cross join lateral (
+                            select b.feed_seq from audience b
+                            where b.scope = k.scope and b.ref = k.ref and not b.excluded
+                              and b.feed_seq >= day_first and b.feed_seq < t.feed_seq
+                            order by b.feed_seq limit daily_cap
+                        ) x
+                        limit daily_cap
+                    ) y
+                ) >= daily_cap then 'daily_cap'
+           end
+    from t
+    left join v on v.id = t.target
+    left join person p on p.id = v.person_id
+    left join a on a.campaign_id = t.campaign_id and a.person_id = v.person_id
+    left join preference f on f.person_id = v.person_id and f.category = t.category and f.channel = 'push'
+    left join reading r on r.person_id = v.person_id
+    order by t.part, t.place;
+end $$;
 
 CREATE TABLE ent_notify.campaign (
     notification_id bigint NOT NULL,
@@ -1225,7 +1398,7 @@ begin
     ),
     opened as (
         insert into campaign (notification_id, feed_seq, width, withdraws, school_id)
-        select p.id, p.feed_seq, case when coalesce(s.people, 0) <= 1000 then null else 1000 end, p.withdraws, s.school_id
+        select p.id, p.feed_seq, case when coalesce(s.people, 0) <= 1000 then null else 2000 end, p.withdraws, s.school_id
         from placed p left join sized s on s.id = p.id
     )
     select count(*) into relayed from placed;
@@ -1419,37 +1592,145 @@ begin
     return true;
 end $$;
 
-CREATE FUNCTION ent_notify.still_addressed(campaign bigint, people integer[], at timestamp with time zone) RETURNS TABLE(person_id integer, children integer[])
-    LANGUAGE sql STABLE
+CREATE FUNCTION ent_notify.settle_windows(chunks bigint[], fences integer[], cursors integer[], accepted_now integer[], releases boolean[], retried_chunks bigint[], retried_ok integer[], outcome_chunks bigint[], targets integer[], people integer[], states smallint[], reasons text[], attempts smallint[], retries timestamp with time zone[], at timestamp with time zone, lease interval) RETURNS bigint[]
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
     AS $$
-    with everyone as (
-        select a.ref from ent_notify.audience a
-        where a.notification_id = campaign and a.scope = 0 and not a.excluded
-          and not exists (select from ent_notify.audience x where x.notification_id = campaign and x.excluded)
+#variable_conflict use_column
+declare
+    held bigint[];
+    one record;
+begin
+    perform from chunk h where h.id = any (chunks) order by h.id for update;
+    -- (a statement of its own: it sees what was committed before those locks were had)
+    held := array(
+        select h.id
+        from unnest(chunks, fences, cursors) s (id, fence, cursor)
+        join chunk h on h.id = s.id and h.fence = s.fence and h.state = 2 and h.cursor < h.size and h.cursor < s.cursor
+        join campaign k on k.notification_id = h.campaign_id and k.state = 0
+        where not exists (select from outcome o where o.chunk_id = h.id and o.state <> 1)
+           or not (h.targets[h.cursor + 1:s.cursor] && array(
+                  select o.target from outcome o where o.chunk_id = h.id and o.state <> 1))
+    );
+    if cardinality(outcome_chunks) > 0 then
+        insert into outcome (chunk_id, target, campaign_id, person_id, state, reason, attempts, retry_at, noted_at)
+        select o.chunk_id, o.target, h.campaign_id, o.person, o.state, o.reason, o.attempts, o.retry_at, at
+        from unnest(outcome_chunks, targets, people, states, reasons, attempts, retries)
+            o (chunk_id, target, person, state, reason, attempts, retry_at)
+        join chunk h on h.id = o.chunk_id
+        where o.chunk_id = any (held)
+        on conflict (chunk_id, target) do update
+            set state = excluded.state, reason = excluded.reason, attempts = excluded.attempts,
+                retry_at = excluded.retry_at, noted_at = excluded.noted_at;
+    end if;
+    update chunk h set
+        cursor = s.cursor,
+        accepted = h.accepted + s.accepted,
+        suppressed = h.suppressed + s.suppressed,
+        failed = h.failed + s.failed,
+        settled_at = at,
+        leased_by = case when s.release then null else h.leased_by end,
+        state = case when not s.release then 2 when s.cursor < h.size then 0 when s.next_retry is null then 3 else 1 end,
+        due_at = case when s.release then coalesce(s.next_retry, at)
+                      when h.due_at < at + lease / 2 then at + lease
+                      else h.due_at end
+    from (
+        select w.id, w.cursor, w.accepted, w.release, coalesce(c.suppressed, 0) as suppressed, coalesce(c.failed, 0) as failed,
+               case when w.release then (
+                   select min(o.retry_at) from outcome o where o.chunk_id = w.id and o.state = 1
+               ) end as next_retry
+        from unnest(chunks, cursors, accepted_now, releases) w (id, cursor, accepted, release)
+        left join (
+            select o.chunk_id, (count(*) filter (where o.state = 2))::int as suppressed,
+                   (count(*) filter (where o.state = 3))::int as failed
+            from unnest(outcome_chunks, states) o (chunk_id, state)
+            group by o.chunk_id
+        ) c on c.chunk_id = w.id
+        where w.id = any (held)
+    ) s
+    where h.id = s.id;
+    if cardinality(held) < cardinality(chunks) then
+        for one in
+            select * from unnest(chunks, fences, cursors, accepted_now, releases) s (id, fence, cursor, accepted, release)
+            where s.id <> all (held)
+        loop
+            if (
+                select settle_window(
+                    one.id, one.fence, one.cursor, one.accepted,
+                    array(select r.target from unnest(retried_chunks, retried_ok) r (chunk_id, target) where r.chunk_id = one.id),
+                    coalesce(array_agg(o.target), '{}'), coalesce(array_agg(o.person), '{}'),
+                    coalesce(array_agg(o.state), '{}'), coalesce(array_agg(o.reason), '{}'),
+                    coalesce(array_agg(o.attempts), '{}'), coalesce(array_agg(o.retry_at), '{}'), at, lease, one.release)
+                from unnest(outcome_chunks, targets, people, states, reasons, attempts, retries)
+                    o (chunk_id, target, person, state, reason, attempts, retry_at)
+                where o.chunk_id = one.id
+            ) then
+                held := held || one.id;
+            end if;
+        end loop;
+    end if;
+    return held;
+end $$;
+
+CREATE FUNCTION ent_notify.still_addressed(campaigns bigint[], people integer[], at timestamp with time zone) RETURNS TABLE(campaign_id bigint, person_id integer, children integer[])
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    distinct_campaigns bigint[] := array(select distinct c from unnest(campaigns) c);
+begin
+    if not exists (
+        select from audience a where a.notification_id = any (distinct_campaigns) and (a.scope <> 0 or a.excluded)
+    ) then
+        return query
+        select u.campaign, p.id, null::int[]
+        from unnest(campaigns, people) u (campaign, person)
+        join person p on p.id = u.person
+        where exists (select from audience a where a.notification_id = u.campaign and a.ref in (0, p.profile));
+        return;
+    end if;
+    return query
+    with pair as materialized (
+        select distinct u.campaign, u.person from unnest(campaigns, people) u (campaign, person)
     ),
     covered as materialized (
-        select p.id from ent_notify.person p
-        where p.id = any (people) and exists (select from everyone e where e.ref = 0 or e.ref = p.profile)
+        select r.campaign, r.person
+        from pair r join person p on p.id = r.person
+        where exists (
+                select from audience a
+                where a.notification_id = r.campaign and a.scope = 0 and not a.excluded and a.ref in (0, p.profile)
+            )
+          and not exists (select from audience x where x.notification_id = r.campaign and x.excluded)
+    ),
+    rest as materialized (
+        select r.campaign, r.person, n.published_at
+        from (select campaign, person from pair except select campaign, person from covered) r
+        join notification n on n.id = r.campaign
     ),
     -- (from the ids, not "from person", which reader_keys reads too: PostgreSQL 18.4 was seen to crash on that plan)
     held as materialized (
-        select p.id as person_id, k.scope, k.ref, k.child, k.until, n.published_at
-        from (select n.published_at from ent_notify.notification n where n.id = campaign) n
-        cross join unnest(array(select unnest(people) except select id from covered)) p (id)
-        cross join lateral ent_notify.reader_keys(p.id, at) k
-        where k.since <= n.published_at
+        select d.person, k.scope, k.ref, k.since, k.until, k.child
+        from (select distinct r.person from rest r) d
+        cross join lateral reader_keys(d.person, at) k
+    ),
+    hit as materialized (
+        select r.campaign, r.person, a.clause, a.excluded, h.child
+        from rest r
+        join held h on h.person = r.person and h.since <= r.published_at
+        join audience a on a.notification_id = r.campaign and a.scope = h.scope and a.ref = h.ref
+        where h.until > case when a.excluded then r.published_at else at end
     )
-    select id, null::int[] from covered
+    select c.campaign, c.person, null::int[] from covered c
     union all
-    select h.person_id, array_agg(distinct h.child) filter (where h.child is not null)
-    from ent_notify.audience a join held h on h.scope = a.scope and h.ref = a.ref
-    where a.notification_id = campaign and not a.excluded and h.until > at
+    select h.campaign, h.person, array_agg(distinct h.child) filter (where h.child is not null)
+    from hit h
+    where not h.excluded
       and not exists (
-          select from ent_notify.audience x join held y on y.scope = x.scope and y.ref = x.ref and y.until > y.published_at
-          where x.notification_id = campaign and x.excluded and x.clause = a.clause and y.person_id = h.person_id
+          select from hit x
+          where x.excluded and x.campaign = h.campaign and x.person = h.person and x.clause = h.clause
       )
-    group by h.person_id
-$$;
+    group by h.campaign, h.person;
+end $$;
 
 CREATE FUNCTION ent_notify.stop_campaign(wanted bigint, word text, what text, who text, why text, at timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql

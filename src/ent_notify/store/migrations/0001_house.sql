@@ -16,7 +16,7 @@ create table school (
 );
 
 create table person (
-    id          int generated always as identity primary key,  -- bucket = id / 1000, for good
+    id          int generated always as identity primary key,  -- its bucket in a campaign is id / width, for good
     external_id text not null unique,
     source      text not null,                     -- the directory source that owns this row
     profile     smallint not null check (profile between 1 and 4),
@@ -169,7 +169,7 @@ create table sender (
 create table campaign (
     notification_id bigint primary key references notification on delete cascade,
     feed_seq        bigint not null,
-    width           int,                           -- people a bucket: 1000, or null when one chunk holds them all
+    width           int,                           -- people a bucket: 2000, or null when one chunk holds them all
     school_id       int,                           -- whose turns its chunks take; null: it is for several, and has its own
     planned_at      timestamptz
 );

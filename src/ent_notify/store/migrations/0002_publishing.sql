@@ -343,7 +343,7 @@ begin
     ),
     opened as (
         insert into campaign (notification_id, feed_seq, width, withdraws, school_id)
-        select p.id, p.feed_seq, case when coalesce(s.people, 0) <= 1000 then null else 1000 end, p.withdraws, s.school_id
+        select p.id, p.feed_seq, case when coalesce(s.people, 0) <= 1000 then null else 2000 end, p.withdraws, s.school_id
         from placed p left join sized s on s.id = p.id
     )
     select count(*) into relayed from placed;

@@ -70,35 +70,65 @@ language sql stable as $$
     where p.id = reader and p.hidden_at is null
 $$;
 
--- Which of some people a campaign is for at this moment (the second look, just before sending), and because of which
--- children: who held a key of its audience when it was published, and holds it still. For a campaign to everyone the look at memberships is left out: being there is enough.
-create function still_addressed(campaign bigint, people int[], at timestamptz) returns table (person_id int, children int[])
-language sql stable as $$
-    with everyone as (
-        select a.ref from ent_notify.audience a
-        where a.notification_id = campaign and a.scope = 0 and not a.excluded
-          and not exists (select from ent_notify.audience x where x.notification_id = campaign and x.excluded)
+-- Which of some pairs of a campaign and a person still hold at this moment (the second look, just before sending), and
+-- because of which children: who held a key of the audience when it was published, holds it still, and was kept out by
+-- none then. Where every campaign is for everyone or for whole profiles, being there is enough, and nobody's memberships
+-- are looked at.
+create function still_addressed(campaigns bigint[], people int[], at timestamptz)
+returns table (campaign_id bigint, person_id int, children int[])
+language plpgsql stable set search_path = ent_notify, pg_temp as $$
+declare
+    distinct_campaigns bigint[] := array(select distinct c from unnest(campaigns) c);
+begin
+    if not exists (
+        select from audience a where a.notification_id = any (distinct_campaigns) and (a.scope <> 0 or a.excluded)
+    ) then
+        return query
+        select u.campaign, p.id, null::int[]
+        from unnest(campaigns, people) u (campaign, person)
+        join person p on p.id = u.person
+        where exists (select from audience a where a.notification_id = u.campaign and a.ref in (0, p.profile));
+        return;
+    end if;
+    return query
+    with pair as materialized (
+        select distinct u.campaign, u.person from unnest(campaigns, people) u (campaign, person)
     ),
     covered as materialized (
-        select p.id from ent_notify.person p
-        where p.id = any (people) and exists (select from everyone e where e.ref = 0 or e.ref = p.profile)
+        select r.campaign, r.person
+        from pair r join person p on p.id = r.person
+        where exists (
+                select from audience a
+                where a.notification_id = r.campaign and a.scope = 0 and not a.excluded and a.ref in (0, p.profile)
+            )
+          and not exists (select from audience x where x.notification_id = r.campaign and x.excluded)
+    ),
+    rest as materialized (
+        select r.campaign, r.person, n.published_at
+        from (select campaign, person from pair except select campaign, person from covered) r
+        join notification n on n.id = r.campaign
     ),
     -- (from the ids, not "from person", which reader_keys reads too: PostgreSQL 18.4 was seen to crash on that plan)
     held as materialized (
-        select p.id as person_id, k.scope, k.ref, k.child, k.until, n.published_at
-        from (select n.published_at from ent_notify.notification n where n.id = campaign) n
-        cross join unnest(array(select unnest(people) except select id from covered)) p (id)
-        cross join lateral ent_notify.reader_keys(p.id, at) k
-        where k.since <= n.published_at
+        select d.person, k.scope, k.ref, k.since, k.until, k.child
+        from (select distinct r.person from rest r) d
+        cross join lateral reader_keys(d.person, at) k
+    ),
+    hit as materialized (
+        select r.campaign, r.person, a.clause, a.excluded, h.child
+        from rest r
+        join held h on h.person = r.person and h.since <= r.published_at
+        join audience a on a.notification_id = r.campaign and a.scope = h.scope and a.ref = h.ref
+        where h.until > case when a.excluded then r.published_at else at end
     )
-    select id, null::int[] from covered
+    select c.campaign, c.person, null::int[] from covered c
     union all
-    select h.person_id, array_agg(distinct h.child) filter (where h.child is not null)
-    from ent_notify.audience a join held h on h.scope = a.scope and h.ref = a.ref
-    where a.notification_id = campaign and not a.excluded and h.until > at
+    select h.campaign, h.person, array_agg(distinct h.child) filter (where h.child is not null)
+    from hit h
+    where not h.excluded
       and not exists (
-          select from ent_notify.audience x join held y on y.scope = x.scope and y.ref = x.ref and y.until > y.published_at
-          where x.notification_id = campaign and x.excluded and x.clause = a.clause and y.person_id = h.person_id
+          select from hit x
+          where x.excluded and x.campaign = h.campaign and x.person = h.person and x.clause = h.clause
       )
-    group by h.person_id
-$$;
+    group by h.campaign, h.person;
+end $$;

@@ -72,7 +72,9 @@ select h.person_id, p.external_id, s.person_id is not null as addressed, w.walke
 from (select count(*)::int as walked, max(person_id) as walked_to from walked) w
 left join hit h on true
 left join person p on p.id = h.person_id
-left join still_addressed(:campaign_id, array(select person_id from hit), (select published_at from n)) s
+left join still_addressed(
+    array(select :campaign_id::bigint from hit), array(select person_id from hit), (select published_at from n)
+) s
     on s.person_id = h.person_id
 order by h.person_id;
 

@@ -56,7 +56,7 @@ select n.id, coalesce(n.withdrawn_type, n.type) as type, n.category, n.published
        t.channels, c.stop_reason, n.withdrawn_type is not null as is_recalled, n.superseded_by is not null as is_superseded,
        p.id as person_id, p.hidden_at, p.email is not null as has_email, p.email_dropped_at is not null as email_dropped,
        exists (select from device d where d.person_id = p.id and d.dropped_at is null) as has_device,
-       exists (select from still_addressed(n.id, array[p.id], :now)) as addressed,
+       exists (select from still_addressed(array[n.id], array[p.id], :now)) as addressed,
        coalesce(r.watermark >= n.feed_seq or n.feed_seq = any (r.above), false) as is_read,
        array(select f.channel from preference f where f.person_id = p.id and f.category = n.category and not f.enabled) as opted_out
 from notification n

@@ -203,126 +203,34 @@ on conflict (only_row) do update set per_hour = excluded.per_hour, burst = exclu
 -- Let senders publish as much as they like.
 delete from sender_limit;
 
--- name: claim^
--- Lease the next chunk of a lane, if its rate allows sends soon.
-select * from claim_chunk(:lane_id::smallint, :worker, :now, :lease, :horizon, :slot);
+-- name: claim
+-- Lease the next chunks of a lane, if its rate allows sends soon.
+select * from claim_chunks(:lane_id::smallint, :worker, :now, :lease, :horizon, :slot, :most);
 
 -- name: reserve^
 -- Take a new rate slot for sends whose slot has passed.
 select * from reserve(:lane_id::smallint, :sends, :now, :horizon, :slot);
 
--- name: campaign_content^
--- What is rendered once for a campaign.
+-- name: campaign_contents
+-- What is rendered once for each of some campaigns.
 select n.id, n.type, n.category, n.urgency, n.data, n.expires_at, n.published_at, coalesce(n.root, n.id) as root
-from notification n where n.id = :campaign_id;
+from notification n where n.id = any (:campaigns::bigint[]);
 
 -- name: load_mail
--- The next window of a mail chunk, each person with the reason why not to send, if there is one. Nobody when the lease is
--- lost, or the campaign paused or stopped.
-with c as (
-    select ch.id, ch.campaign_id, ch.targets, n.category, n.expires_at, n.feed_seq
-    from chunk ch
-    join campaign k on k.notification_id = ch.campaign_id and k.state = 0
-    join notification n on n.id = ch.campaign_id
-    where ch.id = :chunk_id and ch.fence = :fence and ch.state = 2
-),
-t as (
-    select u.target, 1 as attempt, u.place from c, unnest(c.targets[:first + 1 : :last]) with ordinality u (target, place)
-    where not :is_retry
-    union all
-    (select o.target, o.attempts + 1, row_number() over (order by o.target) from c join outcome o on o.chunk_id = c.id
-     where :is_retry and o.state = 1 and o.retry_at <= :now
-     order by o.target limit :last - :first)
-),
-a as materialized (
-    select s.* from still_addressed((select campaign_id from c), array(select target from t), :now) s
-)
-select t.target, t.target as person_id, t.attempt, p.email as address, p.language, p.given_name, p.family_name,
-       case when a.children is not null then
-           (select array_agg(k.given_name order by k.given_name) from person k where k.id = any (a.children))
-       end as children,
-       null::timestamptz as registered_at,
-       case when c.expires_at <= :now then 'expired'
-            when p.id is null then 'erased'
-            when p.hidden_at is not null then 'left'
-            when a.person_id is null then 'no_longer_addressed'
-            when p.email is null then 'no_address'
-            when p.email_dropped_at is not null then 'address_dropped'
-            when f.enabled is false then 'opted_out'
-            when r.watermark >= c.feed_seq or c.feed_seq = any (r.above) then 'read'
-       end as withheld
-from t cross join c
-left join person p on p.id = t.target
-left join a on a.person_id = t.target
-left join preference f on f.person_id = t.target and f.category = c.category and f.channel = 'email'
-left join reading r on r.person_id = t.target
-order by t.place;
+-- The next windows of mail chunks, each person looked at anew. See the function.
+select * from load_mail(:chunks::bigint[], :fences::int[], :firsts::int[], :lasts::int[], :of_retries::boolean[], :now);
 
 -- name: load_push
--- The next window of a push chunk, each device with the reason why not to send, if there is one. Nobody as above. A push
--- that takes another back goes to whom that one went: whether they are still addressed, and the day's cap, do not matter.
-with c as (
-    select ch.id, ch.campaign_id, ch.targets, n.category, n.expires_at, n.feed_seq, n.urgency,
-           -- places of the feed given since the day began: nobody can have had more
-           n.feed_seq - (select min(m.feed_seq) from notification m where m.published_at >= :day_start) as today,
-           n.withdraws is not null as takes_back
-    from chunk ch
-    join campaign k on k.notification_id = ch.campaign_id and k.state = 0
-    join notification n on n.id = ch.campaign_id
-    where ch.id = :chunk_id and ch.fence = :fence and ch.state = 2
-),
-t as (
-    select u.target, 1 as attempt, u.place from c, unnest(c.targets[:first + 1 : :last]) with ordinality u (target, place)
-    where not :is_retry
-    union all
-    (select o.target, o.attempts + 1, row_number() over (order by o.target) from c join outcome o on o.chunk_id = c.id
-     where :is_retry and o.state = 1 and o.retry_at <= :now
-     order by o.target limit :last - :first)
-),
-v as materialized (
-    select d.* from device d where d.id = any (array(select target from t))
-),
-a as materialized (
-    select s.person_id from still_addressed((select campaign_id from c), array(select distinct person_id from v), :now) s
-)
-select t.target, coalesce(v.person_id, 0) as person_id, t.attempt, v.token as address,
-       coalesce(v.language, p.language) as language, '' as given_name, '' as family_name, null::text[] as children,
-       v.registered_at,
-       case when c.expires_at <= :now then 'expired'
-            when v.id is null or p.id is null then 'erased'
-            when p.hidden_at is not null then 'left'
-            when v.dropped_at is not null then 'device_dropped'
-            when c.takes_back then null
-            when a.person_id is null then 'no_longer_addressed'
-            when f.enabled is false then 'opted_out'
-            when r.watermark >= c.feed_seq or c.feed_seq = any (r.above) then 'read'
-            when c.urgency > 0 and c.today >= :daily_cap and (
-                select count(*) from (
-                    select distinct x.feed_seq
-                    from reader_keys(v.person_id, :now) k
-                    cross join lateral (
-                        select b.feed_seq from audience b
-                        where b.scope = k.scope and b.ref = k.ref and not b.excluded
-                          and b.feed_seq >= c.feed_seq - c.today and b.feed_seq < c.feed_seq
-                        order by b.feed_seq limit :daily_cap
-                    ) x
-                    limit :daily_cap
-                ) y
-            ) >= :daily_cap then 'daily_cap'
-       end as withheld
-from t cross join c
-left join v on v.id = t.target
-left join person p on p.id = v.person_id
-left join a on a.person_id = v.person_id
-left join preference f on f.person_id = v.person_id and f.category = c.category and f.channel = 'push'
-left join reading r on r.person_id = v.person_id
-order by t.place;
+-- The next windows of push chunks, each device looked at anew. See the function.
+select * from load_push(:chunks::bigint[], :fences::int[], :firsts::int[], :lasts::int[], :of_retries::boolean[], :now,
+                        :day_start, :daily_cap);
 
 -- name: settle$
--- Settle a window; false when the lease is no longer ours.
-select settle_window(:chunk_id, :fence, :cursor, :accepted, :retried_ok::int[], :targets::int[], :people::int[],
-                     :states::smallint[], :reasons::text[], :attempts::smallint[], :retries::timestamptz[],
-                     :now, :lease, :release);
+-- Settle windows; the chunks whose lease was still ours.
+select settle_windows(:chunks::bigint[], :fences::int[], :cursors::int[], :accepted::int[], :releases::boolean[],
+                      :retried_chunks::bigint[], :retried_ok::int[],
+                      :outcome_chunks::bigint[], :targets::int[], :people::int[], :states::smallint[], :reasons::text[],
+                      :attempts::smallint[], :retries::timestamptz[], :now, :lease);
 
 -- name: drop_devices!
 -- Take devices out of use, with the reason; only bindings registered before the provider's word.
