@@ -107,7 +107,7 @@ async def arrived(service: FakeWebPush) -> None:
     """Wait until a push has come to the fake service."""
     with trio.fail_after(PATIENCE):
         while not service.counts["accepted"]:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
 
 
 @chromium_needed
