@@ -223,6 +223,7 @@ HOLDERS = {
     "apns": {"topic": "fr.ent", "team_id": "ABCDE12345", "key_id": "12345ABCDE"},
     "store": {"dsn": "postgresql://ent@db/ent"},
     "email": {"username": "ent"},
+    "bus": {"username": "ent"},
     "webpush": {"subject": "mailto:ops@ent.example"},
 }
 """What stands beside a secret, so that its group is whole."""

@@ -344,8 +344,8 @@ class BusSettings(Group):
             raise ValueError("the bus is nats and no server is given; give bus.servers, or leave out bus.kind")
         if self.kind in ("process", "postgres") and self.servers:
             raise ValueError(f"servers are given and the bus is {self.kind}; write nats, or leave one of the two out")
-        if (self.username is None) != (self.password is None):
-            raise ValueError("a username and a password belong together; give both or neither")
+        if self.password is not None and self.username is None:
+            raise ValueError("a password is given but no username; give both or neither")
         if (self.certificate_file is None) != (self.certificate_key_file is None):
             raise ValueError("certificate_file and certificate_key_file belong together; give both or neither")
         return self
