@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -352,7 +353,7 @@ async def test_the_client_is_served_with_the_right_types_and_a_policy(dsn: str) 
 
 @pytest.mark.parametrize("name", ["ent-notify.js", "sw.js"])
 def test_the_client_depends_on_nothing_and_makes_no_markup(name: str) -> None:
-    text = (STATIC / name).read_text(encoding="utf-8")
+    text = _text(name)
     for word in (
         "innerHTML",
         "outerHTML",
@@ -365,3 +366,14 @@ def test_the_client_depends_on_nothing_and_makes_no_markup(name: str) -> None:
     ):
         assert word not in text
     assert "\nimport " not in text
+
+
+def test_what_the_documentation_imports_is_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text(encoding="utf-8")
+    exported = set(re.findall(r"^export (?:async )?(?:class|function) (\w+)", _text("ent-notify.js"), re.MULTILINE))
+    (imported,) = re.findall(r"^import \{ (.*) \} from \"/v1/client/ent-notify.js\";$", page, re.MULTILINE)
+    assert set(imported.split(", ")) <= exported
+
+
+def _text(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from ent_notify.store import open_database
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LANGUAGES = {"python", "sql", "toml", "bash", "text", "json", "ini", "mermaid"}
+LANGUAGES = {"python", "sql", "toml", "bash", "text", "json", "ini", "js", "mermaid"}
 
 
 def run_sql(example: Example) -> None:
