@@ -55,8 +55,11 @@ CHECKS = [
     ignored_auth,
     allow_header_conformance,
 ]
-EXCEPT = {("POST /v1/devices", positive_data_acceptance)}
-"""A browser's subscription is JSON within a text, which a schema cannot say."""
+EXCEPT = {
+    # what a schema cannot say: a subscription is JSON within a text, a cursor was given out, ids differ in a batch
+    (label, positive_data_acceptance)
+    for label in ("POST /v1/devices", "GET /v1/sync", "POST /v1/sync")
+}
 
 
 @pytest.fixture

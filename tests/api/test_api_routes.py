@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]  # ships no types
 import psycopg
 import pytest
 
@@ -226,3 +227,48 @@ async def test_a_ticket_opens_one_stream_of_whom_it_was_given(house: House) -> N
     shown = Entry(ticket["ticket"], None)
     first, again = await house.engine.enter([shown, shown], house.engine.clock.now())
     assert first is not None and first.person == 1 and again is None
+
+
+# ------------------------------------------------------------------ sync
+
+
+async def test_a_phone_comes_back_writes_and_is_told_the_same_in_either_form(house: House) -> None:
+    notification = await publish(house, "rules", Person("P11"))
+    conversation, _ = await house.engine.start_conversation("P21", ["P11"], "Sortie", "Bonjour")
+    first = await house.get("/v1/sync", "P11")
+    assert first["reset"]["reason"] == "first" and first["unread"] == 1
+    assert [item["notification"] for item in first["items"]] == [notification]
+    packed = await house.ask("GET", "/v1/sync", person="P11", headers={"accept": "application/msgpack"})
+    assert packed.headers["content-type"] == "application/msgpack" and msgpack.unpackb(packed.body) == first
+
+    writes = [
+        {"client_id": "1", "kind": "acknowledge", "notification": notification},
+        {"client_id": "2", "kind": "post", "conversation": conversation, "body": "Merci"},
+        {"client_id": "3", "kind": "post", "conversation": 77, "body": "Merci"},
+        {"client_id": "4", "kind": "wave"},
+    ]
+    answers = await house.post("/v1/sync", "P11", {"writes": writes})
+    assert [answer["done"] for answer in answers["answers"]] == [True, True, False, False]
+    again = await house.ask(
+        "POST",
+        "/v1/sync",
+        person="P11",
+        body=msgpack.packb({"writes": writes}),
+        headers={"content-type": "application/msgpack", "accept": "application/json"},
+    )
+    assert again.json == answers, "a retry is the same write"
+    delta = await house.get(f"/v1/sync?cursor={first['cursor']}", "P11")
+    (moved,) = delta["conversations"]
+    assert moved["last_seq"] == 2 and delta["reset"] is None and delta["items"] == []
+
+
+async def test_a_cursor_or_a_batch_that_is_none_is_refused(house: House) -> None:
+    cursor = (await house.get("/v1/sync", "P11"))["cursor"]
+    for person, text in (("P12", cursor), ("P11", cursor[:-3]), ("P11", "nonsense")):
+        got = await house.ask("GET", f"/v1/sync?cursor={text}", person=person)
+        assert got.status == 422 and "without a cursor" in got.json["detail"]
+    twice = [{"client_id": "1", "kind": "read", "seqs": [1]}] * 2
+    assert (await house.ask("POST", "/v1/sync", {"writes": twice}, person="P11")).status == 422
+    packed = {"content-type": "application/msgpack"}
+    assert (await house.ask("POST", "/v1/sync", person="P11", body=b"\xc1", headers=packed)).status == 400
+    assert (await house.ask("POST", "/v1/inbox/read", person="P11", body=b"\x80", headers=packed)).status == 415

@@ -16,6 +16,7 @@ from ent_notify.errors import EntNotifyError, NotFound, RequestRefused
 from ent_notify.model.inbox import Reader
 from ent_notify.observe import get_logger
 from ent_notify.settings import Settings
+from ent_notify.wire.forms import MSGPACK, chosen
 
 SECONDS = 20.0
 """How long one request may take; then it is given up, and what it did not commit is undone."""
@@ -79,13 +80,16 @@ class Desk:
         query = read_query(route.query, request.query)
         body = None
         if route.body is not None:
-            body = read_body(route.body, request.headers.get("content-type", ""), request.body)
+            body = read_body(route.body, request.headers.get("content-type", ""), request.body, packs=route.packs)
         elif request.body:
             raise Problem(422, "Malformed request", "This takes no body.")
         if route.method != "GET" and (wait := self._limit.take(person, engine.clock.now().timestamp())):
             raise Problem(429, "Too many writes", "One person may not write so often; wait a little.", retry_after=wait)
         reader = await self._reader(engine, person)
-        return Answer.json(await route.handler(Call(engine, reader, numbers, query, body)), route.status)
+        found = await route.handler(Call(engine, reader, numbers, query, body))
+        if route.packs and chosen(request.headers.get("accept", "")) == MSGPACK:
+            return Answer.packed(found, route.status)
+        return Answer.of(found, route.status)
 
     def _authenticated(self, engine: Engine, request: Request) -> str:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

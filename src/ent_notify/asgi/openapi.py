@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from ent_notify.asgi.problems import CONTENT_TYPE as PROBLEM
 from ent_notify.asgi.router import JSON, AnyRoute, Route
 from ent_notify.asgi.unsubscribe import FIELD, VALUE
+from ent_notify.wire.forms import MSGPACK
 
 VERSION = "1"
 _REFERENCE = "#/components/schemas/{model}"
@@ -84,7 +85,7 @@ def _operation(route: AnyRoute) -> dict[str, Any]:
         "responses": _responses(route),
     }
     if isinstance(route, Route) and route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": _reference(route.body)}}}
+        operation["requestBody"] = {"required": True, "content": _forms(route, route.body)}
     if not isinstance(route, Route) and route.takes:
         form = {
             "type": "object",
@@ -98,7 +99,7 @@ def _operation(route: AnyRoute) -> dict[str, Any]:
 
 def _responses(route: AnyRoute) -> dict[str, Any]:
     if isinstance(route, Route):
-        content = {JSON: {"schema": _reference(route.answer)}}
+        content = _forms(route, route.answer)
         done, refuses = route.status, {*_ALWAYS, *route.refuses, *((400, 413, 415) if route.body else ())}
     else:
         content = {route.content_type: {"schema": {"type": "string" if route.content_type != JSON else "object"}}}
@@ -110,6 +111,10 @@ def _responses(route: AnyRoute) -> dict[str, Any]:
             problem |= content
         responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": problem}
     return responses
+
+
+def _forms(route: Route, model: type[BaseModel]) -> dict[str, Any]:
+    return {kind: {"schema": _reference(model)} for kind in ((JSON, MSGPACK) if route.packs else (JSON,))}
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 from ent_notify.errors import (
     EntNotifyError,
     MalformedDevice,
+    MalformedSync,
     NotAllowed,
     NotFound,
     PublishError,
@@ -80,7 +81,7 @@ def problem_of(error: EntNotifyError) -> RequestRefused:
         return not_found()
     if isinstance(error, NotAllowed):
         return Problem(403, "Not allowed", f"{error}.")
-    if isinstance(error, (PublishError, MalformedDevice)):
+    if isinstance(error, (PublishError, MalformedDevice, MalformedSync)):
         return malformed(f"{error}.")
     if isinstance(error, StoreError):
         return Problem(503, "Not ready", "The database does not answer at the moment; try again.", retry_after=5)

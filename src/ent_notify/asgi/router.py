@@ -15,6 +15,7 @@ from ent_notify.asgi.problems import Problem, not_found, problem_body
 from ent_notify.engine import Engine
 from ent_notify.errors import RequestRefused
 from ent_notify.model.inbox import Reader
+from ent_notify.wire.forms import MSGPACK, write_body
 
 Model = TypeVar("Model", bound=BaseModel)
 JSON = "application/json"
@@ -44,10 +45,14 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def json(cls, value: object, status: int = 200) -> Answer:
-        """``value`` by orjson; a model as it was declared."""
-        plain = value.model_dump() if isinstance(value, BaseModel) else value
-        return cls(status, orjson.dumps(plain, option=orjson.OPT_UTC_Z))
+    def of(cls, value: BaseModel, status: int = 200) -> Answer:
+        """A model as JSON."""
+        return cls(status, orjson.dumps(value.model_dump(), option=orjson.OPT_UTC_Z))
+
+    @classmethod
+    def packed(cls, value: BaseModel, status: int = 200) -> Answer:
+        """A model as msgpack."""
+        return cls(status, write_body(value.model_dump(mode="json"), MSGPACK), MSGPACK)
 
     @classmethod
     def problem(cls, refused: RequestRefused) -> Answer:
@@ -104,6 +109,8 @@ class Route:
     status: int = 200
     refuses: tuple[int, ...] = ()
     """Statuses beside those that any such route may answer."""
+    packs: bool = False
+    """Whether its bodies may be msgpack, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import orjson
 
-from ent_notify.asgi import conversations, devices, inbox, preferences, streams, unsubscribe
+from ent_notify.asgi import conversations, devices, inbox, preferences, streams, sync, unsubscribe
 from ent_notify.asgi.openapi import document
 from ent_notify.asgi.router import JSON, Answer, AnyRoute, OpenRoute, Request
 from ent_notify.engine import Engine
@@ -23,6 +23,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     *devices.ROUTES,
     *preferences.ROUTES,
     *conversations.ROUTES,
+    *sync.ROUTES,
     *streams.ROUTES,
     *unsubscribe.ROUTES,
     OpenRoute(method="GET", path="/v1/openapi.json", handler=describe, content_type=JSON, summary="This document"),

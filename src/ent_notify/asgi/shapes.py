@@ -11,6 +11,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic_core import ErrorDetails
 
 from ent_notify.asgi.problems import Fault, Problem, malformed
+from ent_notify.errors import MalformedSync
+from ent_notify.wire import forms
+from ent_notify.wire.forms import MSGPACK
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_DEPTH = 20
@@ -60,9 +63,18 @@ FROM_TEXT = BeforeValidator(_digits)
 Instant = AwareDatetime
 
 
-def read_body(kind: type[Model], content_type: str, body: bytes) -> Model:
-    """The body as a ``kind``. Raises Problem 415, 400 (no JSON) or 422, with a fault for each wrong field."""
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+def read_body(kind: type[Model], content_type: str, body: bytes, *, packs: bool = False) -> Model:
+    """The body as a ``kind``; with ``packs`` it may be msgpack, too.
+
+    Raises Problem 415, 400 (no JSON) or 422, with a fault for each wrong field.
+    """
+    named = content_type.partition(";")[0].strip().lower()
+    if packs and named == MSGPACK:
+        try:
+            return _checked(kind, forms.read_body(body, MSGPACK), None, "")
+        except MalformedSync as error:
+            raise Problem(400, "Malformed request", f"{error}.") from None
+    if named != "application/json":
         raise Problem(415, "Unsupported media type", "Send the body as application/json.")
     try:
         value = orjson.loads(body)
