@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from ent_notify._island import open_island
 from ent_notify.errors import EntNotifyError, SettingsError, StoreError
 from ent_notify.ports import Clock
-from ent_notify.settings import ApnsApp, BusSettings, EmailSettings, FcmApp, Settings, WebPushApp
+from ent_notify.settings import ApiSettings, ApnsApp, BusSettings, EmailSettings, FcmApp, Settings, WebPushApp
 from ent_notify.store import Database, open_database
 from ent_notify.store import check as check_schema
 
@@ -68,6 +68,7 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     if not settings.apns and not settings.fcm and not settings.webpush:
         remedy = "give [apns.NAME], [fcm.NAME] or [webpush.NAME]"
         findings.append(warn("push", "no app is configured: no push is sent", remedy))
+    findings.append(check_api(settings.api))
     findings += await check_bus(settings.bus)
     findings.append(check_descriptors(settings))
     findings.append(check_disk(settings))
@@ -98,6 +99,21 @@ def check_project(settings: Settings) -> Iterator[Finding]:
             "email.unsubscribe_key is not given: unsubscribe links end with their process, and no bounce is believed",
             "give email.unsubscribe_key_file (make one with `openssl rand -hex 32`)",
         )
+
+
+def check_api(settings: ApiSettings) -> Finding:
+    """Whether the API's keys can be used."""
+    if settings.keys_file is None:
+        return warn("api", "no key is given: the API lets nobody in", "give api.keys_file and api.issuer")
+    try:
+        from ent_notify.asgi.auth import read_keys
+
+        keys = read_keys(settings.keys_file)
+    except ImportError as error:
+        return fail("api", f"{error.name} is not installed", "install ent-notify[api]")
+    except SettingsError as error:
+        return fail("api", str(error), "make a key set with `ent-notify api keys FOLDER`")
+    return ok("api", f"{len(keys)} keys, tokens of {settings.issuer}")
 
 
 def check_secret_files(settings: Settings) -> Iterator[Finding]:
