@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from ent_notify.model.delivery import Urgency
@@ -48,12 +48,8 @@ class FeedItem:
 
 @dataclass(frozen=True, slots=True)
 class FeedHint:
-    """ "Something may be new." Hints may be lost, doubled or late: the feed, and the changes of rights, are the truth.
+    """ "Something may be new." Hints may be lost, doubled or late: the feed and the changes of rights are the truth."""
 
-    ``people`` (internal ids) are those whose groups or rights may have changed just now; usually empty.
-    """
-
-    people: frozenset[int] = field(default_factory=frozenset)
     seq: int | None = None
     """How far the feed reached when the hint was given; None: not said, or it is about rights."""
     subjects: frozenset[str] | None = None
