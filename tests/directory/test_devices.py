@@ -11,6 +11,7 @@ import trio
 from ent_notify.directory import sync
 from ent_notify.errors import NotFound
 from ent_notify.model.people import DeviceRegistration, PersonRecord, Preference, Profile, Provider, Removal
+from ent_notify.model.webpush import read_subscription
 from ent_notify.store import Database
 from ent_notify.store.devices import DeviceCounts, PostgresDevices
 from ent_notify.store.directory import PostgresDirectory
@@ -141,6 +142,12 @@ def test_generated_devices_have_the_real_form_and_do_not_depend_on_order() -> No
             assert device.token[22:30] == ":APA91b" + device.token[29]
     key = lambda device: (device.person, device.token)  # noqa: E731
     assert sorted(generate_devices(people[::-1], seed=1), key=key) == sorted(made, key=key)
+    # browsers come beside the phones, and change none of them
+    more = list(generate_devices(people, seed=1, webpush="https://localhost:1"))
+    browsers = [device for device in more if device.provider is Provider.WEBPUSH]
+    assert [device for device in more if device.provider is not Provider.WEBPUSH] == made
+    assert browsers
+    assert {device.token for device in browsers} == {read_subscription(device.token).token for device in browsers}
     assert {device.token for device in generate_devices(people, seed=2)}.isdisjoint(device.token for device in made)
 
 

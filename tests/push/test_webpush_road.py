@@ -18,6 +18,7 @@ from ent_notify.flows.outbox import dedup_id
 from ent_notify.model.audience import Person
 from ent_notify.model.events import Announcement
 from ent_notify.model.people import DeviceRegistration, Provider
+from ent_notify.model.receipts import Seen
 from ent_notify.observe import Metrics
 from ent_notify.policy.pause import PauseHours
 from ent_notify.settings import settings_from
@@ -175,6 +176,8 @@ async def test_however_a_page_writes_its_subscription_it_is_one_device(dsn: str,
         number = await house.announce("k1", "P1", "P2")
         await house.work()
         assert (await house.accounts(number))["planned"] == 1
+        opaque = service.requests[0].payload["n"]
+        assert await house.engine.receipts.seen("P2", Provider.WEBPUSH, as_browsers_do, opaque, Seen.SHOWN)
         assert await house.engine.drop_device("P2", Provider.WEBPUSH, as_browsers_do)
 
 

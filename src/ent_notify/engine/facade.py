@@ -20,7 +20,7 @@ from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
 from ent_notify.engine.personal import Personal
 from ent_notify.engine.phones import Phones
 from ent_notify.engine.receipts import Receipts
-from ent_notify.engine.webpush import WebPush
+from ent_notify.engine.webpush import WebPush, kept_token
 from ent_notify.errors import NotAllowed, PublishError
 from ent_notify.flows.deliver import DeliveryBounds, Outbox
 from ent_notify.flows.directory import sync
@@ -216,7 +216,7 @@ class Engine:
 
     async def drop_device(self, person: str, provider: Provider, token: str) -> bool:
         """End a person's binding of a token (signing out); False when they have none."""
-        token = self.webpush.written(provider, token)
+        token = kept_token(provider, token)
         return await self._devices.drop_device(person, provider, token, self.clock.now())
 
     async def register_devices(self, devices: Iterable[DeviceRegistration]) -> DeviceCounts:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ent_notify.channels.bounces import parse_dsn
+from ent_notify.engine.webpush import kept_token
 from ent_notify.errors import NotFound, SettingsError
 from ent_notify.flows.outbox import DeliveryIds, dedup_id
 from ent_notify.flows.receipts import PUSH, Bounced, Bounces, LateAnswers, take
@@ -77,7 +78,7 @@ class Receipts:
         LOOK_BACK entries). A push in doubt is accepted by it, and not repeated. Raises NotFound for a device that is
         not the person's, or a notification that was not sent to it.
         """
-        device = await self._store.find_device(person, provider, token)
+        device = await self._store.find_device(person, provider, kept_token(provider, token))
         number = await self._number(person, notification) if isinstance(notification, str) else notification
         receipt = Receipt(Source.DEVICE, number, PUSH, device, Known.ACCEPTED, what.value)
         (taken,) = await take(self._store, self._observer, [receipt], self._clock.now())

@@ -65,11 +65,12 @@ class WebPush:
             else:
                 yield device
 
-    def written(self, provider: str, token: str) -> str:
-        """The form in which a token is kept, for finding it; what is no subscription stays as it is."""
-        if provider != Provider.WEBPUSH:
-            return token
-        try:
-            return read_subscription(token).token
-        except MalformedDevice:
-            return token
+
+def kept_token(provider: str, token: str) -> str:
+    """The form in which a token is kept, for finding it; what is no subscription stays as it is."""
+    if provider != Provider.WEBPUSH:
+        return token
+    try:
+        return read_subscription(token).token
+    except MalformedDevice:
+        return token
