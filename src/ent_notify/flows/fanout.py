@@ -28,7 +28,7 @@ from ent_notify.ports import Clock, FanoutObserver, FanoutStore, Unobserved
 AT_ONCE = datetime.min.replace(tzinfo=UTC)
 
 _RELAY_BATCH = 10_000
-_PLAN_BATCH = 2_000
+_PLAN_BATCH = 10_000
 _PROMOTE_BATCH = 10_000
 _LOOK_EVERY = 0.25
 """Seconds between two looks of an idle worker."""

@@ -971,6 +971,12 @@ declare
     excludes boolean;   -- hardly ever: then no plan has to look
     campaign_ids bigint[];
     people int[];
+    due bigint[];
+    categories text[];
+    no_holds timestamptz[];   -- of what is urgent: held by no pause
+    by_web boolean[];
+    by_mail boolean[];
+    by_push boolean[];
 begin
     select array_agg(a.notification_id), array_agg(a.clause), array_agg(a.scope), array_agg(a.ref),
            array_agg(n.published_at), array_agg(distinct a.ref) filter (where a.scope = 1), array_agg(distinct a.ref) filter (where a.scope = 2),
@@ -1004,25 +1010,25 @@ begin
         )
     ) x;
 
+    select array_agg(n.id), array_agg(n.category), array_agg(case when n.urgency = 0 then '-infinity'::timestamptz end),
+           array_agg('web' = any (t.channels)), array_agg('email' = any (t.channels)), array_agg('push' = any (t.channels))
+    into due, categories, no_holds, by_web, by_mail, by_push
+    from notification n join event_type t on t.name = n.type
+    where n.id = any (campaigns);
+
     return query
-    with due as (
-        select n.id, n.category, n.urgency = 0 as at_once, t.channels
-        from notification n join event_type t on t.name = n.type
-        where n.id = any (campaigns)
-    ),
-    addressed as materialized (
-        select d.id as campaign_id, d.category, d.channels, p.id as person_id, p.mail_lane,
+    with addressed as materialized (
+        select d.id as campaign_id, d.category, d.web, d.mail, d.push, p.id as person_id, p.mail_lane,
                p.email is not null and p.email_dropped_at is null as mailable,
-               case when d.at_once then '-infinity' else coalesce(z.held_until, default_hold) end as held_until
+               coalesce(d.no_hold, z.held_until, default_hold) as held_until
         from unnest(campaign_ids, people) a (campaign_id, person_id)
-        join due d on d.id = a.campaign_id
+        join unnest(due, categories, no_holds, by_web, by_mail, by_push) d (id, category, no_hold, web, mail, push)
+            on d.id = a.campaign_id
         join person p on p.id = a.person_id and p.hidden_at is null
         left join unnest(zones, holds) z (timezone, held_until) on z.timezone = p.timezone
     )
     select w.campaign_id, l.id, -1, '-infinity'::timestamptz, w.size, null::int[]
-    from (
-        select e.campaign_id, count(*)::int as size from addressed e where 'web' = any (e.channels) group by e.campaign_id
-    ) w
+    from (select e.campaign_id, count(*)::int as size from addressed e where e.web group by e.campaign_id) w
     join lane l on l.name = 'web'
     union all
     select m.campaign_id, coalesce(m.mail_lane, l.id), -1, m.held_until, cardinality(m.targets), m.targets
@@ -1031,7 +1037,7 @@ begin
         from addressed e
         left join preference f
             on f.person_id = e.person_id and f.category = e.category and f.channel = 'email' and not f.enabled
-        where e.mailable and f.person_id is null and 'email' = any (e.channels)
+        where e.mailable and f.person_id is null and e.mail
         group by e.campaign_id, e.mail_lane, e.held_until
     ) m
     join lane l on l.name = 'email'
@@ -1044,7 +1050,7 @@ begin
         join lane l on l.channel = 'push' and l.provider = v.provider and l.app = v.app
         left join preference f
             on f.person_id = e.person_id and f.category = e.category and f.channel = 'push' and not f.enabled
-        where f.person_id is null and 'push' = any (e.channels)
+        where f.person_id is null and e.push
         group by e.campaign_id, l.id, e.held_until
     ) m;
 end $$;
@@ -2447,6 +2453,8 @@ CREATE INDEX people_group_school ON ent_notify.people_group USING btree (school_
 CREATE INDEX person_dropped ON ent_notify.person USING btree (email_dropped_at) WHERE (email_dropped_at IS NOT NULL);
 
 CREATE INDEX person_hidden ON ent_notify.person USING btree (id) WHERE (hidden_at IS NOT NULL);
+
+CREATE INDEX preference_refused ON ent_notify.preference USING btree (channel, category) INCLUDE (person_id) WHERE (NOT enabled);
 
 CREATE INDEX retraction_old ON ent_notify.retraction USING btree (retracted_at);
 
