@@ -8,7 +8,7 @@ import pytest
 
 import ent_notify
 
-PACKAGES = ("ent_notify", "ent_notify.settings", "ent_notify.observe", "ent_notify.cli")
+PACKAGES = ("ent_notify", "ent_notify.asgi", "ent_notify.settings", "ent_notify.observe", "ent_notify.cli")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -5,6 +5,8 @@ A new family is a module with its own ``ROUTES``, added here; its checks and its
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import orjson
 
 from ent_notify.asgi import conversations, devices, inbox, preferences, streams, sync, unsubscribe
@@ -15,7 +17,13 @@ from ent_notify.engine import Engine
 
 async def describe(engine: Engine, request: Request) -> Answer:
     """The OpenAPI document, for the place where the app is mounted."""
-    return Answer(body=orjson.dumps(document(ROUTES, request.root or "/")))
+    return Answer(body=_document(request.root or "/"))
+
+
+@lru_cache(maxsize=8)
+def _document(root: str) -> bytes:
+    """Written once for each place: anybody may ask for it."""
+    return orjson.dumps(document(ROUTES, root))
 
 
 ROUTES: tuple[AnyRoute, ...] = (
