@@ -34,6 +34,7 @@ class App:
         self.peer = WSConnection(ConnectionType.CLIENT)
         self.accepted: AcceptConnection
         self._events: list[Event] = []
+        self._partial = bytearray()
 
     async def open(self, target: str, *headers: tuple[str, str], offers: tuple[str, ...] = ()) -> App:
         extra = [(name.encode(), value.encode()) for name, value in headers]
@@ -59,7 +60,14 @@ class App:
             if not data:
                 return None
             self.peer.receive_data(data)
-            self._events.extend(self.peer.events())
+            for event in self.peer.events():
+                if not isinstance(event, BytesMessage):
+                    self._events.append(event)
+                    continue
+                self._partial += event.data
+                if event.message_finished:
+                    self._events.append(BytesMessage(bytes(self._partial)))
+                    self._partial.clear()
         event = self._events.pop(0)
         if isinstance(event, Ping) and answers:
             await self.send(event.response())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,9 +16,13 @@ from ent_notify.observe import Metrics, get_logger, serve_metrics, watch_bus
 
 if TYPE_CHECKING:
     from ent_notify.engine import Engine
+    from ent_notify.gateway import Gateway
+    from ent_notify.settings import GatewaySettings
 
 QUEUE_SECONDS = 5.0
 """Seconds between two looks at what waits, for the metrics."""
+STOP_SECONDS = 3.0
+"""Seconds that a process may take beyond its drain_seconds before its supervisor ends it."""
 
 _log = get_logger(__name__)
 
@@ -78,26 +84,37 @@ async def _watch_queues(engine: Engine, metrics: Metrics) -> None:
 
 @click.command(short_help="Hold live streams, until stopped.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; else gateway.port.")
+@click.option("--processes", type=click.IntRange(1, 256), default=1, help="Processes that share the port.")
+@click.option("--place", type=click.IntRange(0, 255), hidden=True)
 @pass_door
-def gateway(door: Door, port: int | None) -> None:
+def gateway(door: Door, port: int | None, processes: int, place: int | None) -> None:
     """Hold the live streams of browsers and phones, and serve the API beside them; until it is stopped.
 
     It listens on gateway.host and gateway.port, behind a reverse proxy that does TLS. /healthz and /readyz say how it
     is, /metrics what it does. Start as many as you like: every one of them reaches whoever it holds. SIGTERM: it takes
     nobody more, tells its streams to connect again elsewhere, and ends within gateway.drain_seconds.
 
+    One process uses one core and holds gateway.max_connections streams. With --processes, so many share the port; one
+    that dies is started again. Each says how it is on gateway.admin_port, and the ports after it.
+
     \b
     Example:
-      ent-notify gateway --port 8701
+      ent-notify gateway --port 8701 --processes 4
     """
     from ent_notify.asgi import create_app
     from ent_notify.engine import open_engine
     from ent_notify.gateway.asgi_bridge import AsgiBridge
+    from ent_notify.gateway.limits import divide, raise_descriptor_limit
     from ent_notify.gateway.router import Router
     from ent_notify.gateway.server import Gateway
 
     settings = door.service_settings()
     chosen = settings.gateway if port is None else settings.gateway.model_copy(update={"port": port})
+    if processes > 1:
+        _supervise(door, chosen, processes)
+        return
+    if place is not None and chosen.admin_port is not None:
+        chosen = chosen.model_copy(update={"admin_port": chosen.admin_port + place})
     metrics = Metrics()
 
     async def serve() -> None:
@@ -110,6 +127,7 @@ def gateway(door: Door, port: int | None) -> None:
                 clock=engine.clock,
                 registry=metrics.registry,
                 extra=Router(fallback=api.handle),
+                room=divide(raise_descriptor_limit(), chosen.max_connections),
             )
 
             async def run() -> None:
@@ -117,8 +135,43 @@ def gateway(door: Door, port: int | None) -> None:
                     with listening(chosen.host, chosen.port, "give another gateway.host, or another port with --port"):
                         taken = await nursery.start(service.run)
                     _log.info("gateway_started", address=f"{chosen.host}:{taken}", port=taken)
+                    if place is not None:
+                        nursery.start_soon(_end_with_supervisor, service)
 
             await run_service(run, service.drain, drain_seconds=chosen.drain_seconds)
             _log.info("gateway_stopped")
 
     door.run(serve)
+
+
+async def _end_with_supervisor(service: Gateway) -> None:
+    """Drain when our standard input ends: whoever started us is gone."""
+    async with trio.open_nursery() as nursery:
+
+        async def wait_end() -> None:
+            async with trio.lowlevel.FdStream(os.dup(0)) as supervisor:
+                await supervisor.receive_some()
+            service.drain()
+
+        nursery.start_soon(wait_end)
+        await service.wait_draining()
+        nursery.cancel_scope.cancel()
+
+
+def _supervise(door: Door, chosen: GatewaySettings, processes: int) -> None:
+    """Run several gateway processes until they are told to stop."""
+    from ent_notify.gateway.supervisor import Supervisor, reserved
+
+    options = (["--config", str(door.config)] if door.config else []) + (["--debug"] if door.debug else [])
+    with ExitStack() as stack:
+        with listening(chosen.host, chosen.port, "give another gateway.host, or another port with --port"):
+            port = stack.enter_context(reserved(chosen.host, chosen.port))
+        program = [sys.executable, "-m", "ent_notify", *options, "gateway", "--port", str(port)]
+        supervisor = Supervisor([[*program, "--place", str(place)] for place in range(processes)])
+
+        async def serve() -> None:
+            _log.info("gateways_started", port=port, count=processes)
+            await run_service(supervisor.run, supervisor.drain, drain_seconds=chosen.drain_seconds + STOP_SECONDS)
+            _log.info("gateways_stopped")
+
+        door.run(serve)

@@ -15,6 +15,7 @@ import trio
 from ent_notify.errors import RequestRefused, StoreError
 from ent_notify.gateway.gather import Gather
 from ent_notify.gateway.http import Request, check_origin, send_all
+from ent_notify.gateway.limits import Room
 from ent_notify.gateway.metrics import GatewayMetrics
 from ent_notify.gateway.pump import FeedPump
 from ent_notify.gateway.session import Sessions
@@ -47,7 +48,9 @@ class Joiner:
         *,
         settings: GatewaySettings,
         clock: Clock,
+        room: Room,
     ) -> None:
+        self._room = room
         self._port = port
         self._streams = streams
         self._pump = pump
@@ -169,7 +172,7 @@ class Joiner:
         return round(self._settings.retry_seconds * (1 + self._turn) * 1000)
 
     def _check_room(self, address: str) -> None:
-        if len(self._streams) >= self._settings.max_connections:
+        if len(self._streams) >= self._room.streams:
             raise RequestRefused(503, "Full", "this process holds all the streams it may; come back soon", 5)
         if self._streams.of_address(address) >= self._settings.max_per_address:
             raise RequestRefused(

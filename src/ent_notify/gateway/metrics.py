@@ -11,6 +11,9 @@ class GatewayMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.streams = Gauge("ent_notify_gateway_streams", "Streams held now.", registry=registry)
+        self.room = Gauge(
+            "ent_notify_gateway_streams_most", "Streams that this process takes at most.", registry=registry
+        )
         self.opened = Counter("ent_notify_gateway_streams_opened", "Streams opened.", registry=registry)
         self.closed = Counter(
             "ent_notify_gateway_streams_closed",

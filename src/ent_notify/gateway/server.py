@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import trio
@@ -23,6 +23,7 @@ from ent_notify.errors import (
 from ent_notify.gateway.client import add_client
 from ent_notify.gateway.http import HttpConnection, Request, Response, receive
 from ent_notify.gateway.join import SOCKET_PATH, STREAM_PATH, Joiner
+from ent_notify.gateway.limits import Room, divide
 from ent_notify.gateway.metrics import GatewayMetrics
 from ent_notify.gateway.pump import FeedPump
 from ent_notify.gateway.rights import RightsKeeper
@@ -35,9 +36,6 @@ from ent_notify.settings import GatewaySettings
 
 _BACKLOG = 4_096
 _ACCEPTS_AT_ONCE = 64
-_REQUESTS_AT_ONCE = 1_500
-"""Connections without a stream that may be open at once. Above it the longest silent one goes, and the rest wait in
-the kernel's queue."""
 _REQUESTS_OF_ONE_ADDRESS = 500
 """The same from one address that is no proxy of ours; above it they are closed at once."""
 _SEND_BUFFER = 32_768
@@ -67,7 +65,7 @@ class Gateway:
 
     ``extra`` adds routes beside ``/v1/stream``, ``/v1/ws``, ``/healthz``, ``/readyz`` and ``/metrics``.
     ``on_seen(person, seq)`` hears what apps say by WebSocket: that this person has seen the feed up to there. It must
-    not block.
+    not block. ``room`` is what this process can hold; ``limits.divide`` tells it from the limit of descriptors.
     """
 
     def __init__(
@@ -80,10 +78,13 @@ class Gateway:
         extra: Router | None = None,
         on_seen: Callable[[int, int], None] | None = None,
         poll_seconds: float = 1.0,
+        room: Room | None = None,
     ) -> None:
         self._settings = settings
+        self._room = room or divide(None, settings.max_connections)
         self._clock = clock
         self._metrics = GatewayMetrics(registry)
+        self._metrics.room.set(self._room.streams)
         self._streams = Streams(self._metrics, max_pending_bytes=settings.max_pending_bytes, on_seen=on_seen)
         self._rights = RightsKeeper(port, self._streams, self._metrics, clock, refresh_seconds=settings.refresh_seconds)
         self._pump = FeedPump(
@@ -94,7 +95,9 @@ class Gateway:
             held=self._streams.held,
             poll_seconds=poll_seconds,
         )
-        self._joiner = Joiner(port, self._streams, self._pump, self._metrics, settings=settings, clock=clock)
+        self._joiner = Joiner(
+            port, self._streams, self._pump, self._metrics, settings=settings, clock=clock, room=self._room
+        )
         self._router = extra if extra is not None else Router()
         for path, handler in (("/healthz", self._healthz), ("/readyz", self._readyz), ("/metrics", self._metrics_page)):
             self._router.add("GET", path, handler)
@@ -120,10 +123,17 @@ class Gateway:
         """Stop gracefully: accept nobody, ask every stream to come back elsewhere, end; ``run`` then returns."""
         self._draining.set()
 
+    async def wait_draining(self) -> None:
+        """Wait until somebody has called ``drain``."""
+        await self._draining.wait()
+
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until drained. Starts with the port listened on. Raises ``OSError`` if it cannot be had."""
         settings = self._settings
-        with listen(settings.host, settings.port) as listener:
+        with ExitStack() as stack:
+            listeners = [stack.enter_context(listen(settings.host, settings.port))]
+            if settings.admin_port is not None:
+                listeners.append(stack.enter_context(listen(settings.host, settings.admin_port, shared=False)))
             async with trio.open_nursery() as background:
                 background.start_soon(self._pump.run)
                 background.start_soon(self._joiner.run)
@@ -133,14 +143,16 @@ class Gateway:
                     self._streams.heartbeat_forever, settings.heartbeat_seconds, lambda: self._pump.seq or 0
                 )
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._accept_forever, listener, nursery)
-                    task_status.started(listener.getsockname()[1])
+                    for listener in listeners:
+                        nursery.start_soon(self._accept_forever, listener, nursery)
+                    task_status.started(listeners[0].getsockname()[1])
                     await self._draining.wait()
                     deadline = trio.current_time() + settings.drain_seconds
-                    trio.lowlevel.notify_closing(listener)
-                    with suppress(OSError):  # whoever is in the queue gets an answer, not a reset
-                        self._accept_ready(listener, nursery)
-                    listener.close()
+                    for listener in listeners:
+                        trio.lowlevel.notify_closing(listener)
+                        with suppress(OSError):  # whoever is in the queue gets an answer, not a reset
+                            self._accept_ready(listener, nursery)
+                        listener.close()
                     for scope in self._idle:
                         scope.cancel()
                     await self._streams.drain(settings.retry_seconds, settings.drain_seconds)
@@ -155,7 +167,7 @@ class Gateway:
                 await trio.lowlevel.wait_readable(listener)
             except trio.ClosedResourceError:
                 return
-            while self._requests >= _REQUESTS_AT_ONCE:
+            while self._requests >= self._room.requests:
                 for longest_silent in self._idle:
                     longest_silent.cancel()
                     break
@@ -291,10 +303,10 @@ class Gateway:
             self._metrics.delay.observe((self._clock.now() - item.published_at).total_seconds())
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A non-blocking listening socket that other processes may share. Its options pass on to what it accepts."""
+def listen(host: str, port: int, *, shared: bool = True) -> socket.socket:
+    """A non-blocking listening socket, which other processes may share. Its options pass on to what it accepts."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    reuse_port = hasattr(socket, "SO_REUSEPORT")
+    reuse_port = shared and hasattr(socket, "SO_REUSEPORT")
     listener = socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=reuse_port)
     listener.setblocking(False)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

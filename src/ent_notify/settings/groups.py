@@ -253,8 +253,12 @@ class GatewaySettings(Group):
     """Address to listen on; a reverse proxy stands before it."""
     port: int = Field(default=8701, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+    admin_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of the first process alone, where its /healthz, /readyz and /metrics can be asked for; each further process
+    takes the next port. Left out: only the shared port answers, for whichever process takes the request."""
     max_connections: int = Field(default=18_000, ge=1, le=1_000_000)
-    """Streams that one process holds at most; above it a browser is told to come back later."""
+    """Streams that one process holds at most, fewer if it may not open so many files; above it a browser is told to
+    come back later."""
     max_per_person: int = Field(default=8, ge=1, le=1_000)
     """Streams of one person at once (tabs and devices)."""
     max_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
