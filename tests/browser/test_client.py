@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
+import trio.lowlevel
 from pages_house import PATIENCE, Chromium, PagesHouse, in_thread, open_chromium, open_pages
 from pydantic import SecretStr
 

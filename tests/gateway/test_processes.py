@@ -24,7 +24,7 @@ from ent_notify.model.audience import Everyone
 from ent_notify.model.events import Announcement
 from ent_notify.settings import settings_from
 
-PROGRAM = [sys.executable, "-m", "ent_notify", "gateway"]
+PROGRAM = [sys.executable, "-m", "ent_notify.cli", "gateway"]
 PEOPLE = ("P1", "P2", "P3")
 
 
@@ -266,7 +266,7 @@ def term(*_):
     print("told", told, file=sys.stderr, flush=True)
     if told == {patience}: sys.exit(0)
 signal.signal(signal.SIGTERM, term)
-print("up", file=sys.stderr, flush=True)
+print("ready to be told", file=sys.stderr, flush=True)
 while True: signal.pause()
 """
 
@@ -285,7 +285,7 @@ async def test_a_first_signal_drains_and_a_second_ends(patience: int, capfd: pyt
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervisor.run)
-        await wait_said("up")
+        await wait_said("ready to be told")
         supervisor.drain()
         await wait_said("told 1")
         if patience > 1:

@@ -166,7 +166,7 @@ def _supervise(door: Door, chosen: GatewaySettings, processes: int) -> None:
     with ExitStack() as stack:
         with listening(chosen.host, chosen.port, "give another gateway.host, or another port with --port"):
             port = stack.enter_context(reserved(chosen.host, chosen.port))
-        program = [sys.executable, "-m", "ent_notify", *options, "gateway", "--port", str(port)]
+        program = [sys.executable, "-m", "ent_notify.cli", *options, "gateway", "--port", str(port)]
         supervisor = Supervisor([[*program, "--place", str(place)] for place in range(processes)])
 
         async def serve() -> None:

@@ -1,5 +1,0 @@
-"""``python -m ent_notify``: the same as the console script."""
-
-from ent_notify.cli import main
-
-main()
