@@ -189,7 +189,7 @@ async function attempt(action) {
     showError(byId("home-error"), null);
     await action();
   } catch (error) {
-    if (error.status === 401) leave();
+    if (error.status === 401 && person) return enter(person.id); // the server has forgotten the session
     showError(byId(person ? "home-error" : "chooser-error"), error);
   }
 }
@@ -209,7 +209,7 @@ function listen(head) {
   });
   live.addEventListener("state", ({ detail: { state } }) => {
     if (state in STATES) showLive(...STATES[state]);
-    if (state === "refused") enter(id); // the server has forgotten the session
+    if (state === "refused") enter(id);
   });
   live.addEventListener("notification", hear);
   live.addEventListener("gap", hear);
