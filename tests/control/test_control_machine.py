@@ -47,8 +47,8 @@ IN_HAND = 3
 ACTS = ("pause", "resume", "cancel", "recall")
 EMPTY = (
     "set search_path = ent_notify;"
-    "truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share, late_word cascade"
-    " restart identity;"
+    "truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share,"
+    " late_word restart identity cascade;"
     "update feed set last_seq = 0;"
     "update device set dropped_at = null;"
     "update lane set tat = '-infinity', paused_until = '-infinity', pause_reason = null, failures = 0,"
