@@ -6,7 +6,7 @@ machine does not count. ``settings.wall`` holds pushes a second by the clock. Th
 has it, on uvloop, with the window that served each best on this machine (``--window``): aioapns 50 sends at once,
 firebase-admin calls of 100.
 
-The whole engine, planning to settled, is measured elsewhere; this is the part that replaces the raw clients.
+``push_engine`` measures the whole engine, planning to settled; this is the part that replaces the raw clients.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ REGISTRY: tuple[Benchmark, ...] = (
     Benchmark(
         "fanout_plan",
         ("1",),
-        short=_arguments("--people 150000 --pairs 3"),
+        short=_arguments("--people 1500000 --pairs 3"),
         full=_arguments("--people 1500000 --pairs 7"),
     ),
     Benchmark(
@@ -37,7 +37,7 @@ REGISTRY: tuple[Benchmark, ...] = (
     Benchmark(
         "rate_exact",
         ("9",),
-        short=_arguments("--people 150000 --seconds 20 --pairs 1"),
+        short=_arguments("--people 150000 --seconds 30 --pairs 1"),
         full=_arguments("--people 1500000 --seconds 60 --pairs 7 --per-second 3000"),
     ),
     Benchmark(
@@ -57,5 +57,11 @@ REGISTRY: tuple[Benchmark, ...] = (
         ("11",),
         short=_arguments("--pushes 2000 --pairs 3"),
         full=_arguments("--pushes 20000 --pairs 7"),
+    ),
+    Benchmark(
+        "push_engine",
+        ("11",),
+        short=_arguments("--people 6000 --pairs 3"),
+        full=_arguments("--people 60000 --pairs 7"),
     ),
 )
