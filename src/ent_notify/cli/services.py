@@ -36,7 +36,7 @@ def worker(door: Door, name: str) -> None:
     Start as many as you like, on as many machines: leases keep them apart, and the rates hold for all of them
     together. SIGTERM: it claims nothing more, finishes or gives back what it holds, and ends within
     worker.drain_seconds; a second SIGTERM ends it at once. Killed, it repeats at most worker.checkpoint_every sends
-    of each chunk that it held.
+    of each of its senders.
 
     Logs go to the standard error, one JSON object a line; metrics to metrics.port if it is set.
 

@@ -27,7 +27,7 @@ class Campaigns:
 
     Each call is one transaction, changes nothing the second time, and is written down with who (``by``), when and why
     (``reason``, which may be left empty). It holds from its return on for whatever no worker has in hand; what a worker
-    has in hand ends with its present window, ``worker.checkpoint_every`` deliveries at most for each chunk it holds:
+    has in hand ends with its present window, ``worker.checkpoint_every`` deliveries at most for each of its senders:
     ``Control.in_hand`` counts them, ``wait_released`` waits for it. Raises NotFound for an unknown campaign.
     """
 

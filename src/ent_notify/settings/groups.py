@@ -103,11 +103,11 @@ class WorkerSettings(Group):
     name: str = Field(default="", max_length=63, pattern=r"^[A-Za-z0-9._-]*$")
     """Name of this worker in leases and logs; empty: host name and process id."""
     lanes: int = Field(default=4, ge=1, le=64)
-    """Chunks of one lane (mail; one push app) that one worker sends side by side."""
+    """Senders of one lane (mail; one push app) in one worker: windows that it sends side by side."""
     lease_seconds: float = Field(default=60.0, ge=1, le=60)
     """Seconds after which a silent worker's chunk is given to another; renewed at a third of it."""
     checkpoint_every: int = Field(default=200, ge=1, le=1000)
-    """Sends of a chunk after which progress is stored: the bound of repeats after a crash, for each chunk held."""
+    """Sends after which a sender stores its progress: the bound of repeats after a crash, for each sender at work."""
     max_attempts: int = Field(default=8, ge=1, le=50)
     """Tries of one delivery before it is failed."""
     retry_base_seconds: float = Field(default=30.0, gt=0, le=3600)
