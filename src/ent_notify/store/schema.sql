@@ -831,6 +831,7 @@ CREATE FUNCTION ent_notify.pieces_of(campaigns bigint[], zones text[], holds tim
     LANGUAGE plpgsql STABLE
     SET search_path TO 'ent_notify', 'pg_temp'
     SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_nestloop TO 'on'
     AS $$
 begin
     return query
@@ -956,6 +957,7 @@ CREATE FUNCTION ent_notify.pieces_of_small(campaigns bigint[], zones text[], hol
     LANGUAGE plpgsql STABLE
     SET search_path TO 'ent_notify', 'pg_temp'
     SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_nestloop TO 'on'
     SET work_mem TO '64MB'
     AS $$
 declare
@@ -1067,6 +1069,65 @@ begin
     delete from rights_change where seq <= place - 1000;
     perform pg_notify('ent_notify_feed', '');
     return null;
+end $$;
+
+CREATE FUNCTION ent_notify.plan_campaigns(campaigns bigint[], zones text[], holds timestamp with time zone[], default_hold timestamp with time zone, at timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+declare
+    planned_now int;
+begin
+    with due as materialized (
+        select c.notification_id as id, n.urgency, c.state = 1 as is_paused, coalesce(c.school_id, -c.notification_id) as party
+        from campaign c
+        join notification n on n.id = c.notification_id and n.id = any (campaigns)
+        where c.notification_id = any (campaigns) and c.planned_at is null and c.state < 2
+        for update of c skip locked
+    ),
+    piece as materialized (
+        select * from plan_pieces(array(select id from due), zones, holds, default_hold, at)
+    ),
+    queued as materialized (
+        -- what is ready at once takes its turn behind whatever its party has waiting in the lane
+        select p.campaign_id, p.lane_id, p.bucket, p.held_until, d.urgency, d.party,
+               row_number() over (partition by p.lane_id, d.urgency, d.party order by p.campaign_id, p.held_until, p.bucket) as place
+        from piece p join due d on d.id = p.campaign_id
+        where p.targets is not null and p.held_until <= at and not d.is_paused
+    ),
+    shared as (
+        insert into fair_share (lane_id, urgency, party, turn, asked)
+        select q.lane_id, q.urgency, q.party, l.turns[q.urgency + 1] + count(*), count(*)
+        from queued q join lane l on l.id = q.lane_id
+        group by q.lane_id, q.urgency, q.party, l.turns order by q.lane_id, q.urgency, q.party
+        on conflict (lane_id, urgency, party) do update
+            set turn = greatest(fair_share.turn + excluded.asked, excluded.turn), asked = excluded.asked
+        returning lane_id, urgency, party, turn - asked as base
+    ),
+    packed as (
+        insert into chunk (campaign_id, lane_id, bucket, held_until, urgency, turn, size, targets,
+                           cursor, accepted, state, due_at, settled_at)
+        select p.campaign_id, p.lane_id, p.bucket, p.held_until, d.urgency, coalesce(s.base + q.place, 0),
+               p.size, p.targets,
+               case when l.channel = 'web' then p.size else 0 end,
+               case when l.channel = 'web' then p.size else 0 end,
+               case when l.channel = 'web' then 3 when d.is_paused then 4 when p.held_until > at then 1 else 0 end,
+               greatest(p.held_until, at),
+               case when l.channel = 'web' then at end
+        from piece p join due d on d.id = p.campaign_id join lane l on l.id = p.lane_id
+        left join queued q
+            on q.campaign_id = p.campaign_id and q.lane_id = p.lane_id and q.bucket = p.bucket and q.held_until = p.held_until
+        left join shared s on s.lane_id = q.lane_id and s.urgency = q.urgency and s.party = q.party
+        on conflict (campaign_id, lane_id, bucket, held_until) do nothing
+    ),
+    planned as (
+        update campaign c set planned_at = at where c.notification_id = any (array(select id from due)) returning c.notification_id
+    )
+    select count(*)::int into planned_now from planned;
+    return planned_now;
 end $$;
 
 CREATE FUNCTION ent_notify.plan_pieces(campaigns bigint[], zones text[], holds timestamp with time zone[], default_hold timestamp with time zone, at timestamp with time zone) RETURNS SETOF ent_notify.piece

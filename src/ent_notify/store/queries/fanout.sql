@@ -22,56 +22,8 @@ limit :most;
 select name as timezone from zone order by 1;
 
 -- name: plan$
--- Plan campaigns in one pass: people, then one packed chunk per lane, bucket and end of pause; answers how many were planned.
--- Two planners never plan one campaign twice: the campaign's row is locked, and the chunk's natural key is unique.
-with due as materialized (
-    select c.notification_id as id, n.category, n.urgency, c.width, t.channels, c.state = 1 as is_paused,
-           coalesce(c.school_id, -c.notification_id) as party
-    from campaign c
-    join notification n on n.id = c.notification_id
-    join event_type t on t.name = n.type
-    where c.notification_id = any (:campaigns) and c.planned_at is null and c.state < 2
-    for update of c skip locked
-),
-piece as materialized (
-    select * from plan_pieces(array(select id from due), :zones::text[], :holds::timestamptz[], :default_hold::timestamptz, :now)
-),
-queued as materialized (
-    -- what is ready at once takes its turn behind whatever its party has waiting in the lane
-    select p.campaign_id, p.lane_id, p.bucket, p.held_until, d.urgency, d.party,
-           row_number() over (partition by p.lane_id, d.urgency, d.party order by p.campaign_id, p.held_until, p.bucket) as place
-    from piece p join due d on d.id = p.campaign_id
-    where p.targets is not null and p.held_until <= :now and not d.is_paused
-),
-shared as (
-    insert into fair_share (lane_id, urgency, party, turn, asked)
-    select q.lane_id, q.urgency, q.party, l.turns[q.urgency + 1] + count(*), count(*)
-    from queued q join lane l on l.id = q.lane_id
-    group by q.lane_id, q.urgency, q.party, l.turns order by q.lane_id, q.urgency, q.party
-    on conflict (lane_id, urgency, party) do update
-        set turn = greatest(fair_share.turn + excluded.asked, excluded.turn), asked = excluded.asked
-    returning lane_id, urgency, party, turn - asked as base
-),
-packed as (
-    insert into chunk (campaign_id, lane_id, bucket, held_until, urgency, turn, size, targets,
-                       cursor, accepted, state, due_at, settled_at)
-    select p.campaign_id, p.lane_id, p.bucket, p.held_until, d.urgency, coalesce(s.base + q.place, 0),
-           p.size, p.targets,
-           case when l.channel = 'web' then p.size else 0 end,
-           case when l.channel = 'web' then p.size else 0 end,
-           case when l.channel = 'web' then 3 when d.is_paused then 4 when p.held_until > :now then 1 else 0 end,
-           greatest(p.held_until, :now),
-           case when l.channel = 'web' then :now end
-    from piece p join due d on d.id = p.campaign_id join lane l on l.id = p.lane_id
-    left join queued q
-        on q.campaign_id = p.campaign_id and q.lane_id = p.lane_id and q.bucket = p.bucket and q.held_until = p.held_until
-    left join shared s on s.lane_id = q.lane_id and s.urgency = q.urgency and s.party = q.party
-    on conflict (campaign_id, lane_id, bucket, held_until) do nothing
-),
-planned as (
-    update campaign c set planned_at = :now from due d where c.notification_id = d.id returning c.notification_id
-)
-select count(*)::int from planned;
+-- Plan campaigns in one pass; answers how many were planned.
+select plan_campaigns(:campaigns::bigint[], :zones::text[], :holds::timestamptz[], :default_hold, :now);
 
 -- name: plan_withdrawal$
 -- Plan a campaign that takes another back: a chunk per lane, bucket and end of pause for the devices that were reached.
