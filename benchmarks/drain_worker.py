@@ -70,6 +70,21 @@ class LeaseDrain:
         self._rounds = 0
         self._handled = 0
 
+    async def warm(self) -> None:
+        """Ask each connection once for nothing: a worker's connections are long-lived, and so are its statements."""
+        store, now, lease = self._store, self._engine.clock.now(), timedelta(seconds=60)
+
+        async def ask() -> None:
+            await store.claim(0, "bench", now, lease, lease, 1)
+            for picked in PICKED.values():
+                await self._engine.db.fetch(picked, chunks=[])
+            await store.settle([], now, lease)
+
+        for _ in range(3):
+            async with trio.open_nursery() as nursery:
+                for _ in range(AT_ONCE):
+                    nursery.start_soon(ask)
+
     async def __call__(self) -> int:
         """Drain every lane; the deliveries settled."""
         if self._rounds:
@@ -159,6 +174,8 @@ async def main(dsn: str, way: str) -> None:
             "refused": lambda: WorkerDrain(engine, OutcomeChannel(REFUSED)),
         }
         drain = drains[way]()
+        if isinstance(drain, LeaseDrain):
+            await drain.warm()
 
         def serve() -> None:
             base.serve(lambda: trio.from_thread.run(drain.__call__))
