@@ -24,6 +24,7 @@ from ent_notify.model.fanout import (
 from ent_notify.model.feed import Entrance, Entry, FeedHint, FeedItem, Rights, RightsChanges
 from ent_notify.model.receipts import Effect, Receipt, Source, Taken
 from ent_notify.model.subjects import BusStatistics, HeldSubjects
+from ent_notify.model.upkeep import Chore
 from ent_notify.policy.rate import Slot
 
 
@@ -76,10 +77,6 @@ class FeedPort(Protocol):
         A ticket works once and for its life, and opens a session, or goes on with the session shown beside it if that
         is the same person's. A session works until its end, alone or beside a ticket that it was opened with.
         """
-        ...
-
-    async def forget_ended(self, now: datetime) -> None:
-        """Forget tickets that nobody took in time, and sessions that are over. Anybody may call it, now and then."""
         ...
 
     async def rights(self, people: Sequence[int], now: datetime) -> Mapping[int, Rights]:
@@ -149,10 +146,6 @@ class FanoutStore(Protocol):
 
     async def look(self, now: datetime) -> Waiting:
         """What there is to do: all that an idle worker asks."""
-        ...
-
-    async def forget_turns(self) -> None:
-        """Drop what is no longer needed of the fair order."""
         ...
 
     async def relay(self, most: int) -> int:
@@ -252,6 +245,14 @@ class ReceiptStore(Protocol):
         ...
 
 
+class UpkeepStore(Protocol):
+    """Drops rows that nobody can need any more."""
+
+    async def forget(self, chore: Chore, before: datetime, most: int) -> int:
+        """Drop at most ``most`` rows of a kind that were past their use at ``before``; how many."""
+        ...
+
+
 class DirectoryMerge(Protocol):
     """One directory run: rows are staged, looked at, then merged. All of it, or nothing at all."""
 
@@ -329,6 +330,9 @@ class FanoutObserver(Protocol):
     def text_failed(self, event_type: str, error: Exception) -> None:
         """A text could not be rendered: the deliveries that need it fail."""
 
+    def forgot(self, chore: Chore, rows: int) -> None:
+        """Rows that nobody can need any more were dropped."""
+
 
 class EngineObserver(FanoutObserver, Protocol):
     """Hears of publishing and imports too."""
@@ -395,4 +399,7 @@ class Unobserved:
         """See FanoutObserver."""
 
     def text_failed(self, event_type: str, error: Exception) -> None:
+        """See FanoutObserver."""
+
+    def forgot(self, chore: Chore, rows: int) -> None:
         """See FanoutObserver."""

@@ -11,10 +11,11 @@ from typing import Any
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.engine.conftest import Town, open_town
+from tests.engine.conftest import TUESDAY, Town, open_town
 
 from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
 from ent_notify.model.fanout import Claim, NothingToClaim, OutcomeRow, Settlement, Window
+from ent_notify.model.upkeep import Chore
 from ent_notify.policy.retry import OutcomeState
 from ent_notify.store.fanout import PostgresFanout
 
@@ -169,8 +170,8 @@ async def test_turns_that_are_over_are_forgotten_and_missed_by_nobody(town_dsn: 
     async with open_lane(town_dsn) as lane:
         await lane.publish(event("giant", EVERYBODY), event("b", CLASS_B))
         await lane.take(GIANT_CHUNKS - 2)
-        assert await lane.town.engine.db.execute("fanout.forget_turns") == 1  # b's: the giant has chunks left
-        assert await lane.town.engine.db.execute("fanout.forget_turns") == 0
+        assert (await lane.town.engine.upkeep.sweep(TUESDAY))[Chore.TURNS] == 1  # b's: the giant has chunks left
+        assert (await lane.town.engine.upkeep.sweep(TUESDAY))[Chore.TURNS] == 0
         await lane.publish(event("a", CLASS_A))
         assert "a" in await lane.take(2)
 

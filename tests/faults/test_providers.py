@@ -276,7 +276,7 @@ async def test_an_idle_worker_asks_four_times_a_second_and_no_more(town: Town) -
         await clock.sleep(60)
         calls = dict(worker.store.calls)  # type: ignore[attr-defined]
     assert 230 <= calls.pop("look") <= 241
-    assert calls == {"forget_turns": 1}
+    assert calls == {}  # the chores were done by the worker before, and are due in some minutes
 
 
 async def test_a_lane_that_appears_while_the_worker_runs_is_served(town: Town) -> None:

@@ -21,7 +21,7 @@ from ent_notify.flows.fanout import Worker
 from ent_notify.model.audience import Everyone
 from ent_notify.model.events import Announcement
 from ent_notify.policy.pause import PauseHours
-from ent_notify.ports import FanoutStore
+from ent_notify.ports import FanoutStore, UpkeepStore
 
 WINDOW = 2
 SENDERS = 2
@@ -37,17 +37,18 @@ Trouble = Callable[[str, bool], None]
 
 
 class TroubledStore:
-    """A FanoutStore in front of another one, with ``trouble`` around every call. ``under_way`` calls are in it now;
-    ``calls`` counts them by name."""
+    """A FanoutStore (and UpkeepStore) in front of others, with ``trouble`` around every call. ``under_way`` calls
+    are in it now; ``calls`` counts them by name."""
 
-    def __init__(self, store: FanoutStore, trouble: Trouble) -> None:
+    def __init__(self, store: FanoutStore, upkeep: UpkeepStore, trouble: Trouble) -> None:
         self._store = store
+        self._upkeep = upkeep
         self._trouble = trouble
         self.under_way = 0
         self.calls: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Any:
-        call = getattr(self._store, name)
+        call = getattr(self._upkeep if name == "forget" else self._store, name)
 
         async def troubled(*args: Any, **kwargs: Any) -> Any:
             self.calls[name] += 1
@@ -125,7 +126,10 @@ def lost(call: str, *, applied: bool, nth: int = 1) -> Once:
 
 def troubled(worker: Worker, trouble: Trouble) -> Worker:
     """The worker on such a store, with small windows and no pause hours."""
-    worker.store = cast(FanoutStore, TroubledStore(worker.store, trouble))
+    assert worker.upkeep is not None
+    store = TroubledStore(worker.store, worker.upkeep.store, trouble)
+    worker.store = cast(FanoutStore, store)
+    worker.upkeep = replace(worker.upkeep, store=cast(UpkeepStore, store))
     worker.bounds = replace(worker.bounds, window=WINDOW)
     worker.senders = SENDERS
     worker.pause = PauseHours(enabled=False)

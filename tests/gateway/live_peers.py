@@ -117,9 +117,6 @@ class MemoryFeed:
             return Entrance(old[0], old[1])
         return None
 
-    async def forget_ended(self, now: datetime) -> None:
-        await self._trip()
-
     async def rights(self, people: Sequence[int], now: datetime) -> dict[int, Rights]:
         self.rights_asked.set()
         await self._trip("rights", len(people))

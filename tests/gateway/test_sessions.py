@@ -10,6 +10,7 @@ from live_peers import EVERYBODY, Browser, House, open_house
 from test_on_the_engine import open_live
 
 from ent_notify.model.feed import Entry
+from ent_notify.model.upkeep import Chore
 
 SECURE = "x-forwarded-proto: https"
 
@@ -151,5 +152,6 @@ async def test_sessions_in_the_database(dsn: str) -> None:
         assert (await engine.rights([reader.person], now))[reader.person].sessions != frozenset()
         later = now + timedelta(hours=13)
         assert (await engine.rights([reader.person], later))[reader.person].sessions == frozenset()
-        await engine.forget_ended(later)
+        dropped = await engine.upkeep.sweep(later)
+        assert dropped[Chore.SESSIONS] == 3
         assert await engine.stream_sessions(reader) == []

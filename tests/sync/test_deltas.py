@@ -213,7 +213,7 @@ async def test_a_cursor_that_is_too_old_starts_again_and_says_so(town: Town, day
     await town.engine.campaigns.recall(wrong, by="t", reason="wrong")
     await relay(town)
     town.clock.advance(timedelta(days=days))
-    await town.engine.phones.forget()  # what is kept is kept for those who may still ask
+    await town.engine.upkeep.sweep(town.clock.now())  # what is kept is kept for those who may still ask
     (page,) = await phone.sync(town.engine, gil)
     assert phone.resets == ["first"] + ([reason] if reason else [])
     assert titles(phone) == ["Withdrawn"]

@@ -221,7 +221,7 @@ class Histories(RuleBasedStateMachine):
     @rule(hours=st.sampled_from([1, 12, 24 * HORIZON_DAYS + 1]))
     def time_passes(self, hours: int) -> None:
         self.town.clock.advance(timedelta(hours=hours))
-        self.call(self.engine.phones.forget)
+        self.call(self.engine.upkeep.sweep, self._now())
 
     # ------------------------------------------------------------ on the web
 

@@ -10,6 +10,7 @@ import trio
 from tests.engine.conftest import Town, open_town
 
 from ent_notify.errors import MalformedSync
+from ent_notify.model.upkeep import Chore
 from ent_notify.wire.forms import JSON, MSGPACK
 from ent_notify.wire.sync import read_writes
 
@@ -144,9 +145,9 @@ async def test_ids_are_kept_as_long_as_is_said_and_then_forgotten(town: Town) ->
     number, _ = await town.engine.start_conversation("P21", ["P11"], "Sortie", "Bonjour")
     await send(town.engine, gil, [post(number)])
     town.clock.advance(timedelta(days=29))
-    assert await town.engine.phones.forget() == 0
+    assert (await town.engine.upkeep.sweep(town.clock.now()))[Chore.CLIENT_WRITES] == 0
     town.clock.advance(timedelta(days=2))
-    assert await town.engine.phones.forget() == 1
+    assert (await town.engine.upkeep.sweep(town.clock.now()))[Chore.CLIENT_WRITES] == 1
     await send(town.engine, gil, [post(number)])
     assert await bodies(town, number) == ["Bonjour", "Merci", "Merci"]
 

@@ -20,6 +20,7 @@ from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
 from ent_notify.engine.personal import Personal
 from ent_notify.engine.phones import Phones
 from ent_notify.engine.receipts import Receipts
+from ent_notify.engine.upkeep import upkeep_of
 from ent_notify.engine.webpush import WebPush, kept_token
 from ent_notify.errors import NotAllowed, PublishError
 from ent_notify.flows.deliver import DeliveryBounds, Outbox
@@ -55,6 +56,7 @@ from ent_notify.store.publishing import PostgresPublishing
 from ent_notify.store.receipts import PostgresReceipts
 from ent_notify.store.streams import PostgresStreams
 from ent_notify.store.sync import PostgresSync
+from ent_notify.store.upkeep import PostgresUpkeep
 from ent_notify.words import Project, Words
 
 
@@ -90,6 +92,7 @@ class Engine:
         )
         self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
         self.phones = Phones(PostgresSync(db, self._conversations), self.words, clock, settings.sync)
+        self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
     # ------------------------------------------------------------ publishing
@@ -313,10 +316,6 @@ class Engine:
         """See FeedPort."""
         return await self._streams.enter(entries, now, timedelta(hours=self.settings.gateway.session_hours))
 
-    async def forget_ended(self, now: datetime) -> None:
-        """See FeedPort."""
-        await self._streams.forget_ended(now)
-
     async def rights(self, people: Sequence[int], now: datetime) -> Mapping[int, Rights]:
         """See FeedPort."""
         return await self._streams.rights(people, now)
@@ -403,6 +402,7 @@ class Engine:
             senders=chosen.lanes,
             observer=self._observer,
             late=self.receipts.late_answers,
+            upkeep=self.upkeep,
         )
 
     async def apply_limits(self) -> None:

@@ -40,10 +40,6 @@ class _Told:
     conversations: list[MovedConversation] = field(default_factory=list)
 
 
-KEPT_LONGER = timedelta(days=1)
-"""How much longer changes are kept than a cursor is good: clocks of several machines differ."""
-
-
 class Phones:
     """Deltas and writes for devices. Nothing is kept for a device: its cursor says how far it has come."""
 
@@ -52,7 +48,6 @@ class Phones:
         self._words = words
         self._clock = clock
         self._bounds = SyncBounds(timedelta(days=settings.horizon_days), settings.newest, settings.page)
-        self._writes = timedelta(days=settings.writes_days)
 
     async def changes(self, reader: Reader, cursor: str | None = None, most: int | None = None) -> Delta:
         """What has changed for ``reader`` since ``cursor``; without one, the newest entries and conversations.
@@ -107,11 +102,6 @@ class Phones:
         client id answers the same again, as long as ``sync.writes_days``; read marks may be repeated for ever.
         """
         return await self._store.write(reader, writes, self._clock.now())
-
-    async def forget(self) -> int:
-        """Drop what no cursor that is good, and no retry, can ask for; how many rows. To be called once a day."""
-        now = self._clock.now()
-        return await self._store.forget(now - self._bounds.horizon - KEPT_LONGER, now - self._writes)
 
     def _delta(self, reader: Reader, told: _Told, at: Cursor, now: datetime, *, more: bool) -> Delta:
         return Delta(

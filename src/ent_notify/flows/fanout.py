@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 import trio
@@ -21,6 +21,7 @@ from ent_notify.flows.deliver import Deliverer, DeliveryBounds, Outbox, Outboxes
 from ent_notify.flows.lane_care import LaneCare
 from ent_notify.flows.patience import FIRST_WAIT, Patience, longer
 from ent_notify.flows.receipts import LateAnswers
+from ent_notify.flows.upkeep import Upkeep
 from ent_notify.model.fanout import Claim, Lane, NothingToClaim
 from ent_notify.policy.pause import PauseHours, held_until
 from ent_notify.ports import Clock, FanoutObserver, FanoutStore, Unobserved
@@ -35,7 +36,6 @@ _LOOK_EVERY = 0.25
 _LONGEST_WAIT = 1.0
 _IDLE_PATIENCE = 60.0
 """``run_until_idle`` waits so many seconds for a rate or a short pause, not longer."""
-_FORGET_EVERY = timedelta(minutes=10)
 _NOT_URGENT = 99
 _MOST_CHUNKS = 64
 """Chunks that one sender holds at most."""
@@ -56,13 +56,13 @@ class Worker:
     senders: int = 2
     observer: FanoutObserver = field(default_factory=Unobserved)
     late: LateAnswers | None = None
+    upkeep: Upkeep | None = None
     draining: bool = False
     claimed: int = 0
     _care: dict[int, LaneCare] = field(default_factory=dict)
     _bells: dict[int, ParkingLot] = field(default_factory=dict)
     _large: ParkingLot = field(default_factory=ParkingLot)
     _ready: Mapping[int, int] = field(default_factory=dict)
-    _forgot_at: datetime = AT_ONCE
 
     def drain(self) -> None:
         """Claim nothing more; windows under way are finished, and their chunks given back."""
@@ -162,9 +162,8 @@ class Worker:
         moved += await self._take_late()
         if waiting.promote:
             moved += await self._promote()
-        if self.clock.now() - self._forgot_at > _FORGET_EVERY:
-            self._forgot_at = self.clock.now()
-            await self.store.forget_turns()
+        if self.upkeep is not None:
+            await self._survive(partial(self.upkeep.step, self.clock.now()))
         return moved
 
     async def _plan_large(self) -> None:

@@ -76,7 +76,6 @@ class RightsKeeper:
                 await self._patiently(partial(self._read, people[place : place + _AT_ONCE]))
             if not self._everybody.is_set():
                 self._meanwhile = None
-            await self._patiently(lambda: self._port.forget_ended(self._clock.now()))
 
     async def _patiently(self, act: Callable[[], Awaitable[None]]) -> None:
         while True:

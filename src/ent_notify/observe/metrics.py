@@ -18,6 +18,7 @@ from ent_notify.model.delivery import Channel, Urgency, Verdict, VerdictKind
 from ent_notify.model.directory import MergeCounts
 from ent_notify.model.people import Provider
 from ent_notify.model.receipts import Effect, Source
+from ent_notify.model.upkeep import Chore
 from ent_notify.observe.logs import get_logger, log_statistics
 from ent_notify.observe.reasons import OTHER, known_reason
 
@@ -77,6 +78,7 @@ class Metrics:
         self._chunk_failures = counter("chunk_failures", "Chunks given up by an error of our own.", lane)
         self._send_failures = counter("send_failures", "Sends that a channel left by raising.", lane)
         self._text_failures = counter("text_failures", "Texts that could not be rendered.")
+        self._forgotten = counter("forgotten_rows", "Rows dropped because nobody can need them any more.", ("chore",))
         self._receipts = counter("receipts", "Receipts taken, by what they did.", ("source", "effect"))
         self._pauses = counter("channel_pauses", "Times a channel was paused.", (*lane, "reason"))
         self._waiting = gauge("waiting_chunks", "Chunks that are due and not claimed.", lane)
@@ -164,6 +166,10 @@ class Metrics:
         """A text could not be rendered: the deliveries that need it fail."""
         self._text_failures.inc()
         _log.error("text_failed", type=event_type, error=error)
+
+    def forgot(self, chore: Chore, rows: int) -> None:
+        """Rows that nobody can need any more were dropped."""
+        self._forgotten.labels(chore.value).inc(rows)
 
     def queue(self, channel: str, provider: str, waiting: int, lag_seconds: float) -> None:
         """How many chunks are due, and for how long the oldest has been."""

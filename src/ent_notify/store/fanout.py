@@ -40,10 +40,6 @@ class PostgresFanout:
         ready = {int(lane): int(urgency) for lane, urgency in row["ready"].items()}
         return Waiting(row["relay"], row["plan"], row["promote"], ready)
 
-    async def forget_turns(self) -> None:
-        """See FanoutStore."""
-        await self._db.execute("fanout.forget_turns")
-
     async def relay(self, most: int) -> int:
         """See FanoutStore."""
         return int(await self._db.fetchval("fanout.relay", most=most))

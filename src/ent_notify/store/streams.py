@@ -32,11 +32,6 @@ class PostgresStreams:
         await self._db.execute("streams.issue_ticket", digest=_digest(ticket), person_id=person, expires_at=now + life)
         return ticket
 
-    async def forget_ended(self, now: datetime) -> None:
-        """See FeedPort."""
-        await self._db.execute("streams.expire_tickets", now=now)
-        await self._db.execute("streams.expire_sessions", now=now)
-
     async def enter(self, entries: Sequence[Entry], now: datetime, life: timedelta) -> list[Entrance | None]:
         """See FeedPort. New sessions last for ``life``."""
         fresh = [secrets.token_urlsafe(_SECRET_BYTES) for _ in entries]

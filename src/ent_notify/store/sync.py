@@ -101,11 +101,6 @@ class PostgresSync:
         """
         return await self._db.atomically(self._write, reader, writes, now)
 
-    async def forget(self, retractions_before: datetime, writes_before: datetime) -> int:
-        """Drop what no good cursor and no retry can ask for; how many rows."""
-        dropped = await self._db.execute("sync.forget_retractions", before=retractions_before)
-        return dropped + await self._db.execute("sync.forget_writes", before=writes_before)
-
     async def _write(
         self, tx: Transaction, reader: Reader, writes: Sequence[Write | Refused], now: datetime
     ) -> list[WriteAnswer]:

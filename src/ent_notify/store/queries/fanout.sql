@@ -73,10 +73,6 @@ select count(*)::int from planned;
 -- Make ready what is due: pauses and retries that ended, leases that ran out; answers how many.
 select ent_notify.promote(:now, :most);
 
--- name: forget_turns!
--- Drop the turns that every lane has passed: who has nothing waiting starts where the lane is.
-delete from fair_share f using lane l where l.id = f.lane_id and f.turn <= l.turns[f.urgency + 1];
-
 -- name: look^
 -- Whether anything is there to relay, to plan or to promote, and the lanes that have something to claim, each with the
 -- urgency of what comes first: four looks into indices, all that an idle worker asks.

@@ -7,14 +7,6 @@ insert into stream_ticket (digest, person_id, expires_at) values (:digest, :pers
 select place, session_id, person_id, is_new
 from enter_streams(:tickets::bytea[], :sessions::bytea[], :fresh::bytea[], :now, :life::interval);
 
--- name: expire_tickets!
--- Forget tickets that nobody took.
-delete from stream_ticket where expires_at <= :now;
-
--- name: expire_sessions!
--- Forget sessions that are over.
-delete from stream_session where expires_at <= :now;
-
 -- name: revoke$
 -- End a person's sessions and tickets, or one session; how many sessions.
 select revoke_streams(:person_id, :session_id);

@@ -176,11 +176,3 @@ update client_write set answer = :answer where person_id = :person_id and client
 -- name: free_writes!
 -- Nothing was done under these client ids after all.
 delete from client_write where person_id = :person_id and client_id = any (:client_ids::text[]);
-
--- name: forget_retractions!
--- What no cursor that is still good can ask for.
-delete from retraction where retracted_at < :before;
-
--- name: forget_writes!
--- Client ids that nobody repeats any more.
-delete from client_write where written_at < :before;

@@ -1,0 +1,23 @@
+"""How long what kind of row is kept: ``engine.upkeep``, which a worker looks after while it runs."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+from ent_notify.flows.upkeep import Upkeep
+from ent_notify.model.upkeep import Chore
+from ent_notify.ports import FanoutObserver, UpkeepStore
+from ent_notify.settings import Settings
+
+KEPT_LONGER = timedelta(days=1)
+"""How much longer changes are kept than a cursor is good: clocks of several machines differ."""
+
+
+def upkeep_of(settings: Settings, store: UpkeepStore, observer: FanoutObserver) -> Upkeep:
+    """The chores, with what the settings keep."""
+    kept = {
+        Chore.CLIENT_WRITES: timedelta(days=settings.sync.writes_days),
+        Chore.RETRACTIONS: timedelta(days=settings.sync.horizon_days) + KEPT_LONGER,
+    }
+    return Upkeep(store, observer, random.random, kept)

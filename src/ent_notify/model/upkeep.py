@@ -1,0 +1,24 @@
+"""What is forgotten once nobody can need it any more."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Chore(StrEnum):
+    """A kind of rows that outlive their use."""
+
+    TICKETS = "tickets"
+    """Stream tickets that nobody took in time."""
+    SESSIONS = "sessions"
+    """Stream sessions that are over."""
+    CLIENT_WRITES = "client_writes"
+    """Client ids of messages that no device repeats any more."""
+    RETRACTIONS = "retractions"
+    """What was taken back before any cursor that is still good."""
+    LATE_WORDS = "late_words"
+    """What workers said of lost leases, where the chunk has been settled since."""
+    TURNS = "turns"
+    """Turns that every lane has passed: who has nothing waiting starts where the lane is."""
+    SENDERS = "senders"
+    """Senders whose limit is as if they had never sent."""

@@ -1,0 +1,56 @@
+-- name: forget_tickets!
+-- Tickets that nobody took in time. (Rows that somebody holds are passed over, here and below.)
+with past as materialized (
+    select digest from stream_ticket where expires_at <= :before order by expires_at limit :most for update skip locked
+)
+delete from stream_ticket t using past where t.digest = past.digest;
+
+-- name: forget_sessions!
+-- Sessions that are over.
+with past as materialized (
+    select id from stream_session where expires_at <= :before order by expires_at limit :most for update skip locked
+)
+delete from stream_session s using past where s.id = past.id;
+
+-- name: forget_client_writes!
+-- Client ids that nobody repeats any more.
+with past as materialized (
+    select person_id, client_id from client_write
+    where written_at < :before order by written_at limit :most for update skip locked
+)
+delete from client_write w using past where w.person_id = past.person_id and w.client_id = past.client_id;
+
+-- name: forget_retractions!
+-- What no cursor that is still good can ask for.
+with past as materialized (
+    select scope, ref, feed_seq from retraction
+    where retracted_at < :before order by retracted_at limit :most for update skip locked
+)
+delete from retraction r using past where r.scope = past.scope and r.ref = past.ref and r.feed_seq = past.feed_seq;
+
+-- name: forget_late_words!
+-- What was said late of chunks that others have settled since.
+with past as materialized (
+    select w.chunk_id, w.target from late_word w join chunk h on h.id = w.chunk_id and h.state = 3
+    where :before::timestamptz is not null
+    limit :most for update of w skip locked
+)
+delete from late_word w using past where w.chunk_id = past.chunk_id and w.target = past.target;
+
+-- name: forget_turns!
+-- Turns that every lane has passed: who has nothing waiting starts where the lane is.
+with past as materialized (
+    select f.lane_id, f.urgency, f.party
+    from fair_share f join lane l on l.id = f.lane_id and f.turn <= l.turns[f.urgency + 1]
+    where :before::timestamptz is not null
+    limit :most for update of f skip locked
+)
+delete from fair_share f using past
+where f.lane_id = past.lane_id and f.urgency = past.urgency and f.party = past.party;
+
+-- name: forget_senders!
+-- Senders whose limit has filled again since.
+with past as materialized (
+    select name from sender where tat <= :before limit :most for update skip locked
+)
+delete from sender s using past where s.name = past.name;
