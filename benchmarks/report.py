@@ -1,4 +1,4 @@
-"""``python -m benchmarks.report``: plots as SVG beside the results, and ``docs/performance.md`` from the results.
+"""``python -m benchmarks.report``: ``docs/performance.md`` and its plots (SVG) from the results.
 
 The page is generated, failures included: what is not in the results file is not on it.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import harness
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-PLOTS = harness.RESULTS
+PLOTS = PAGE.parent / "plots"
 
 HEAD = """# Performance
 
@@ -52,8 +52,8 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
         )
         if "growth" in entry["settings"]:
             lines.append(_growth_table(entry["settings"]["growth"]))
-            lines.append(f"\n![{entry['name']}](../benchmarks/results/{_plot_name(entry)})\n")
-    lines.append("\n![All ratios against their targets](../benchmarks/results/ratios.svg)\n")
+            lines.append(f"\n![{entry['name']}](plots/{_plot_name(entry)})\n")
+    lines.append("\n![All ratios against their targets](plots/ratios.svg)\n")
     return "".join(lines)
 
 
