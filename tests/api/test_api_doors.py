@@ -408,6 +408,29 @@ def test_a_limit_gives_back_what_it_says() -> None:
     assert [limit.take("p", 100.0) for _ in range(31)] == [None] * 30 + [1]
 
 
+def test_a_batch_goes_through_whole_and_is_paid_for_afterwards() -> None:
+    limit = WriteLimit(per_minute=60)
+    assert limit.take("p", 0.0, 100) is None
+    assert limit.take("p", 0.0) == 71
+    assert limit.take("p", 70.0) == 1
+    assert limit.take("p", 71.0) is None
+
+
+async def test_messages_in_batches_are_counted_one_by_one(open_house: Open) -> None:
+    async with open_house(api={"writes_per_minute": 60}) as house:
+        number, _ = await house.engine.start_conversation("P21", ["P11"], "Sortie", "Bonjour")
+
+        def batch(kind: str, **fields: Any) -> Any:
+            return {"writes": [{"client_id": f"{kind}{n}", "kind": kind, **fields} for n in range(40)]}
+
+        read = batch("read_conversation", conversation=number, upto=1)
+        for _ in range(5):
+            await house.post("/v1/sync", "P11", read)
+        await house.post("/v1/sync", "P11", batch("post", conversation=number, body="Merci"))
+        got = await house.ask("POST", "/v1/sync", read, person="P11")
+        assert got.status == 429 and got.headers["retry-after"] == "16"
+
+
 async def test_somebody_who_writes_too_often_is_told_when_to_come_back(open_house: Open) -> None:
     async with open_house(api={"writes_per_minute": 2}) as house:
         await house.engine.publish(Announcement(key="a", audience=Everyone(), title="T", body="B"))

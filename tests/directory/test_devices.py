@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import trio
+from pydantic import SecretStr
 
 from ent_notify.directory import sync
-from ent_notify.errors import NotFound
+from ent_notify.engine import open_engine
+from ent_notify.errors import MalformedDevice, NotFound
 from ent_notify.model.people import DeviceRegistration, PersonRecord, Preference, Profile, Provider, Removal
 from ent_notify.model.webpush import read_subscription
+from ent_notify.settings import Settings, StoreSettings
 from ent_notify.store import Database
 from ent_notify.store.devices import DeviceCounts, PostgresDevices
 from ent_notify.store.directory import PostgresDirectory
@@ -156,3 +160,16 @@ def test_generated_preferences_are_sparse_opt_outs() -> None:
     made = list(generate_preferences(people, seed=1))
     assert 0.06 < len({choice.person for choice in made}) / len(people) < 0.10
     assert not any(choice.enabled for choice in made)
+
+
+@pytest.mark.parametrize("token", ["", "a\0b", "half \ud83d"])
+async def test_a_token_that_no_database_keeps_is_refused_in_words(dsn: str, token: str) -> None:
+    """Before anything is written, alone or among many."""
+    good = device("P1", "token")
+    async with open_engine(Settings(store=StoreSettings(dsn=SecretStr(dsn)))) as engine:
+        with pytest.raises(MalformedDevice, match=r"NUL or half a character; register what the provider gave"):
+            await engine.register_device("P1", Provider.FCM, "fr.ent", token)
+        with pytest.raises(MalformedDevice):
+            await engine.register_devices([good, replace(good, token=token)])
+        assert await bindings(engine.db) == []
+        assert not await engine.drop_device("P1", Provider.FCM, token)

@@ -258,38 +258,34 @@ def test_pauses_grow_to_a_bound_and_begin_anew_after_a_steady_life() -> None:
 
 
 STUBBORN = """
-import signal, sys
-told = 0
-def term(*_):
-    global told
-    told += 1
-    print("told", told, file=sys.stderr, flush=True)
-    if told == {patience}: sys.exit(0)
-signal.signal(signal.SIGTERM, term)
-print("ready to be told", file=sys.stderr, flush=True)
-while True: signal.pause()
+import signal, socket
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # kept for us, should it come before we wait for it
+with socket.create_connection(("127.0.0.1", {port})) as said:
+    for told in range(1, {patience} + 1):
+        said.sendall(b"-")
+        signal.sigwait([signal.SIGTERM])
 """
 
 
 @pytest.mark.parametrize("patience", [1, 2, 99])
-async def test_a_first_signal_drains_and_a_second_ends(patience: int, capfd: pytest.CaptureFixture[str]) -> None:
-    supervisor = Supervisor([[sys.executable, "-c", STUBBORN.format(patience=patience)]] * 2)
-
-    said = ""
-
-    async def wait_said(text: str) -> None:
-        nonlocal said
-        while said.count(text) < 2:
-            said += capfd.readouterr().err
-            await trio.lowlevel.checkpoint()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervisor.run)
-        await wait_said("ready to be told")
-        supervisor.drain()
-        await wait_said("told 1")
-        if patience > 1:
-            nursery.cancel_scope.cancel()
+async def test_a_first_signal_drains_and_a_second_ends(patience: int) -> None:
+    """``patience``: the signals that a process needs. It says one byte before it waits for each."""
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    supervisor = Supervisor([[sys.executable, "-c", STUBBORN.format(port=port, patience=patience)]] * 2)
+    with trio.fail_after(60):
+        async with listener, trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.run)
+            two = [await listener.accept() for _ in range(2)]
+            for said in two:
+                assert await said.receive_some(1) == b"-"
+            supervisor.drain()
+            for said in two:
+                assert await said.receive_some(1) == (b"-" if patience > 1 else b"")
+            if patience > 1:
+                nursery.cancel_scope.cancel()
+        for said in two:
+            await said.aclose()
     assert supervisor._running == set()
 
 

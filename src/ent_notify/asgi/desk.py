@@ -83,13 +83,17 @@ class Desk:
             body = read_body(route.body, request.headers.get("content-type", ""), request.body, packs=route.packs)
         elif request.body:
             raise Problem(422, "Malformed request", "This takes no body.")
-        if route.method != "GET" and (wait := self._limit.take(person, engine.clock.now().timestamp())):
-            raise Problem(429, "Too many writes", "One person may not write so often; wait a little.", retry_after=wait)
+        if route.method != "GET":
+            self._count_writes(person, engine.clock.now().timestamp(), 1 if body is None else route.writes(body))
         reader = await self._reader(engine, person)
         found = await route.handler(Call(engine, reader, numbers, query, body))
         if route.packs and chosen(request.headers.get("accept", "")) == MSGPACK:
             return Answer.packed(found, route.status)
         return Answer.of(found, route.status)
+
+    def _count_writes(self, person: str, now: float, writes: int) -> None:
+        if wait := self._limit.take(person, now, writes):
+            raise Problem(429, "Too many writes", "One person may not write so often; wait a little.", retry_after=wait)
 
     def _authenticated(self, engine: Engine, request: Request) -> str:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -18,12 +18,15 @@ class WriteLimit:
         self._burst = max(BURST_SECONDS, self._step)
         self._due: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, person: str, now: float) -> int | None:
-        """Count one write at ``now`` (seconds): None when it may go on, else the seconds to wait."""
-        due = max(self._due.get(person, now), now) + self._step
-        if due - now > self._burst + 1e-9:
-            return math.ceil(due - now - self._burst)
-        self._due[person] = due
+    def take(self, person: str, now: float, writes: int = 1) -> int | None:
+        """Count ``writes`` at ``now`` (seconds): None when they may go on, else the seconds to wait.
+
+        Where one may go on, all of them may; the next one then waits for longer.
+        """
+        due = max(self._due.get(person, now), now)
+        if due + self._step - now > self._burst + 1e-9:
+            return math.ceil(due + self._step - now - self._burst)
+        self._due[person] = due + self._step * writes
         self._due.move_to_end(person)
         if len(self._due) > MOST_PEOPLE:
             self._due.popitem(last=False)

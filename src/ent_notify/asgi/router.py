@@ -111,6 +111,8 @@ class Route:
     """Statuses beside those that any such route may answer."""
     packs: bool = False
     """Whether its bodies may be msgpack, too."""
+    writes: Callable[[BaseModel], int] = lambda _: 1
+    """How many writes a body counts as."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

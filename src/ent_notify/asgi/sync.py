@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ent_notify.asgi.router import Call, Route
 from ent_notify.asgi.shapes import FROM_TEXT, TEXT, Place, Shape
-from ent_notify.model.sync import CAPPED_AT
+from ent_notify.model.sync import CAPPED_AT, WriteKind
 from ent_notify.wire.cursor import MOST_CHARACTERS
 from ent_notify.wire.sync import MOST_CLIENT_ID, MOST_WRITES, answers_form, delta_form, read_writes
 
@@ -147,6 +147,13 @@ async def write(call: Call) -> SyncAnswers:
     return SyncAnswers.model_validate(answers_form(await call.engine.phones.write(call.reader, writes)))
 
 
+def messages(body: BaseModel) -> int:
+    """A batch counts as the messages in it: they are what others see."""
+    writes = body.writes if isinstance(body, SyncWrites) else []
+    kinds = [(write.model_extra or {}).get("kind") for write in writes]
+    return max(1, kinds.count(WriteKind.POST.value))
+
+
 ROUTES = (
     Route(
         method="GET",
@@ -164,6 +171,7 @@ ROUTES = (
         body=SyncWrites,
         answer=SyncAnswers,
         packs=True,
+        writes=messages,
         summary="Apply what was written offline; a retry is the same write",
     ),
 )

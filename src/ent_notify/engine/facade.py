@@ -219,8 +219,8 @@ class Engine:
 
     async def drop_device(self, person: str, provider: Provider, token: str) -> bool:
         """End a person's binding of a token (signing out); False when they have none."""
-        token = kept_token(provider, token)
-        return await self._devices.drop_device(person, provider, token, self.clock.now())
+        kept = kept_token(provider, token)
+        return kept is not None and await self._devices.drop_device(person, provider, kept, self.clock.now())
 
     async def register_devices(self, devices: Iterable[DeviceRegistration]) -> DeviceCounts:
         """Register many devices in one transaction. Raises MalformedDevice, and then none is registered."""

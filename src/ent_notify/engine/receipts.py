@@ -78,7 +78,10 @@ class Receipts:
         LOOK_BACK entries). A push in doubt is accepted by it, and not repeated. Raises NotFound for a device that is
         not the person's, or a notification that was not sent to it.
         """
-        device = await self._store.find_device(person, provider, kept_token(provider, token))
+        kept = kept_token(provider, token)
+        if kept is None:
+            raise NotFound(f"{person!r} has no such device")
+        device = await self._store.find_device(person, provider, kept)
         number = await self._number(person, notification) if isinstance(notification, str) else notification
         receipt = Receipt(Source.DEVICE, number, PUSH, device, Known.ACCEPTED, what.value)
         (taken,) = await take(self._store, self._observer, [receipt], self._clock.now())

@@ -42,7 +42,7 @@ class WebPush:
         ``webpush.APP.hosts`` lists.
         """
         if provider != Provider.WEBPUSH:
-            return token
+            return _text(token)
         subscription = read_subscription(token)
         site = self._sites.get(app)
         hosts, loopback = (KNOWN_HOSTS, False) if site is None else (site.hosts, site.loopback)
@@ -63,14 +63,34 @@ class WebPush:
             if device.provider == Provider.WEBPUSH:
                 yield replace(device, token=self.checked(device.provider, device.app, device.token))
             else:
+                _text(device.token)
                 yield device
 
 
-def kept_token(provider: str, token: str) -> str:
-    """The form in which a token is kept, for finding it; what is no subscription stays as it is."""
+def _text(token: str) -> str:
+    """``token``, if a database can keep it. Raises MalformedDevice."""
+    if not _can_be_kept(token):
+        raise MalformedDevice(
+            "a push token is empty, or holds NUL or half a character; register what the provider gave, unchanged"
+        )
+    return token
+
+
+def _can_be_kept(token: str) -> bool:
+    if not token or "\0" in token:
+        return False
+    try:
+        token.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def kept_token(provider: str, token: str) -> str | None:
+    """The form in which a token is kept, for finding it; None for what nobody can have registered."""
     if provider != Provider.WEBPUSH:
-        return token
+        return token if _can_be_kept(token) else None
     try:
         return read_subscription(token).token
     except MalformedDevice:
-        return token
+        return None

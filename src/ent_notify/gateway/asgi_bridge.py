@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote
 
 import trio
 
@@ -88,11 +88,11 @@ def _scope(request: Request) -> dict[str, Any]:
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": request.method,
-        "scheme": request.headers.get("x-forwarded-proto", "http"),
+        "scheme": "https" if request.secure else "http",
         "path": unquote(request.path),
         "raw_path": request.path.encode(),
         "root_path": "",
-        "query_string": urlencode(request.query).encode(),
+        "query_string": request.raw_query.encode(),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in request.headers.items()],
         "client": (request.address, 0),
         "server": None,

@@ -47,6 +47,8 @@ class Request:
     body: bytes
     address: str
     secure: bool = False
+    raw_query: str = ""
+    """The query as it was sent."""
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; ``RequestRefused`` 415 or 400 if it is anything else."""
@@ -197,6 +199,7 @@ class HttpConnection:
             body=body,
             address=address,
             secure=secure,
+            raw_query=parts.query,
         )
 
 

@@ -183,7 +183,7 @@ end $$;
 
 -- ---------------------------------------------------------------- what was missed
 
--- A reader's next entries after a place in the feed, oldest first.
+-- A reader's next entries after a place in the feed, oldest first: those of their inbox, and the versions before them.
 create function missed(reader int, after_seq bigint, most int, at timestamptz)
 returns table (feed_seq bigint, notification_id bigint)
 language sql stable as $$
@@ -196,14 +196,15 @@ language sql stable as $$
         select a.feed_seq, a.notification_id
         from ent_notify.audience a
         cross join lateral (   -- (offset 0: one by one in the index's order, and no further than the page)
-            select from ent_notify.notification m
+            select m.published_at from ent_notify.notification m
             where m.id = a.notification_id and m.published_at >= k.since and m.published_at < k.until
             offset 0
         ) m
         where a.scope = k.scope and a.ref = k.ref and not a.excluded and a.feed_seq > after_seq
-          and not exists (
+          and not exists (   -- kept out is who held an excluded key at publication, as in the inbox
               select from ent_notify.audience x join keys y on y.scope = x.scope and y.ref = x.ref
               where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
+                and m.published_at >= y.since and m.published_at < y.until
           )
         order by a.feed_seq limit most
     ) hit
