@@ -64,4 +64,22 @@ REGISTRY: tuple[Benchmark, ...] = (
         short=_arguments("--people 6000 --pairs 3"),
         full=_arguments("--people 60000 --pairs 7"),
     ),
+    Benchmark(
+        "held_streams",
+        ("5", "6", "7"),
+        short=_arguments("--streams 5000 --pairs 4 --rounds 4"),
+        full=_arguments("--streams 200000 --pairs 7 --rounds 5"),
+    ),
+    Benchmark(
+        "commit_to_browser",
+        ("8",),
+        short=_arguments("--people 150000 --streams 2000 --pairs 2 --seconds 5"),
+        full=_arguments("--people 1500000 --streams 15000 --pairs 7 --seconds 40"),
+    ),
+    Benchmark(
+        "inbox_page",
+        ("13",),
+        short=_arguments("--people 1500000 --pairs 5 --readers 200"),
+        full=_arguments("--people 1500000 --pairs 7 --readers 2000"),
+    ),
 )

@@ -15,6 +15,9 @@ from benchmarks import harness
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 PLOTS = PAGE.parent / "plots"
 
+TABLES = frozenset({"growth", "comparison"})
+"""Settings that are lists of rows, shown as tables."""
+
 HEAD = """# Performance
 
 <!-- Written by `python -m benchmarks.report` from `benchmarks/results/latest.json`. Do not edit. -->
@@ -44,14 +47,19 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
             f"| {entry['metric']} | {entry['name']} | {_figure(entry['ours'])} {unit} | {_peers(entry)} "
             f"| {_figure(entry['ratio'])} | {spread} | {entry['target']} | {verdict} |\n"
         )
+    for entry in entries:
+        if "comparison" in entry["settings"]:
+            lines.append(f"\n## Side by side: {entry['name']}\n")
+            lines.append(_rows_table(entry["settings"]["comparison"]))
+            lines.append(_remark(entry))
     lines.append("\n## Settings of each measurement\n")
     for entry in entries:
         lines.append(f"\n### {entry['metric']}: {entry['name']}\n\n")
         lines.extend(
-            f"- {_words(key)}: {_setting(value)}\n" for key, value in entry["settings"].items() if key != "growth"
+            f"- {_words(key)}: {_setting(value)}\n" for key, value in entry["settings"].items() if key not in TABLES
         )
         if "growth" in entry["settings"]:
-            lines.append(_growth_table(entry["settings"]["growth"]))
+            lines.append(_rows_table(entry["settings"]["growth"]))
             lines.append(f"\n![{entry['name']}](plots/{_plot_name(entry)})\n")
     lines.append("\n![All ratios against their targets](plots/ratios.svg)\n")
     return "".join(lines)
@@ -152,11 +160,25 @@ def _setting(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _growth_table(points: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(dict.fromkeys(key for point in points for key in point))
+def _rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
     head = f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
-    rows = (f"| {' | '.join(_setting(point.get(column, '')) for column in columns)} |\n" for point in points)
-    return head + "".join(rows)
+    lines = (f"| {' | '.join(_cell(row.get(column)) for column in columns)} |\n" for row in rows)
+    return head + "".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else _setting(value)
+
+
+def _remark(entry: Mapping[str, Any]) -> str:
+    """When and how quietly a comparison was measured."""
+    machine = entry["settings"].get("machine", {})
+    when = entry["settings"].get("measured_at", "an unknown time")
+    return (
+        f"\nMeasured at {when} on {machine.get('cores', '?')} cores; "
+        f"load average at its end {machine.get('load', '?')}, of which the measurement's own is a part.\n"
+    )
 
 
 def main() -> None:

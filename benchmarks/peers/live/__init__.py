@@ -1,0 +1,1 @@
+"""Servers that hold streams beside ours, each as its documentation says it is run best."""
