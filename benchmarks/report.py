@@ -6,6 +6,7 @@ The page is generated, failures included: what is not in the results file is not
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
     for entry in entries:
         lines.append(f"\n### {entry['metric']}: {entry['name']}\n\n")
         lines.extend(
-            f"- {_words(key)}: {_setting(value)}\n" for key, value in entry["settings"].items() if key not in TABLES
+            textwrap.fill(f"- {_words(key)}: {_setting(value)}", 118, subsequent_indent="  ") + "\n"
+            for key, value in entry["settings"].items()
+            if key not in TABLES
         )
         if "growth" in entry["settings"]:
             lines.append(_rows_table(entry["settings"]["growth"]))
