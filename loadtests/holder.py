@@ -140,6 +140,11 @@ class Holder:
             self._epoll.register(peer.sock.fileno(), _IN)
             peer.frozen = False
 
+    def sip(self, peer: Peer, most: int) -> None:
+        """Read ``most`` bytes at most from a frozen connection."""
+        if peer.sock is not None and peer.frozen:
+            self._read(peer, most)
+
     def unplug(self, peer: Peer, seconds: float) -> None:
         """Lose the network under a connection: nothing that is sent to it arrives or is acknowledged any more, and
         nothing tells the other side. ``peer`` is free to connect anew; the dead socket is reset after ``seconds``.
@@ -235,10 +240,10 @@ class Holder:
         if not peer.unsent:
             self._epoll.modify(peer.sock.fileno(), _IN)
 
-    def _read(self, peer: Peer) -> None:
+    def _read(self, peer: Peer, most: int = RECEIVE_BYTES) -> None:
         assert peer.sock is not None
         try:
-            data = peer.sock.recv(RECEIVE_BYTES)
+            data = peer.sock.recv(most)
         except BlockingIOError:
             return
         except OSError as error:
@@ -285,9 +290,11 @@ class StreamEvent:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What some bytes of a stream say. ``position``: the last id in them; ``retry``: the last, in milliseconds."""
+    """What some bytes of a stream say. ``first`` and ``position``: the first and last id in them; ``retry``: the last,
+    in milliseconds."""
 
     position: int | None = None
+    first: int | None = None
     retry: int | None = None
     events: tuple[StreamEvent, ...] = ()
 
@@ -318,7 +325,7 @@ _NOTHING = Heard()
 
 
 def _read_events(text: bytes) -> Heard:
-    position = retry = None
+    position = first = retry = None
     events = []
     for block in text.split(b"\n\n"):
         name, data = "message", None
@@ -327,6 +334,7 @@ def _read_events(text: bytes) -> Heard:
             value = value.removeprefix(b" ")
             if field == b"id":
                 position = int(value)
+                first = position if first is None else first
             elif field == b"event":
                 name = value.decode()
             elif field == b"data":
@@ -335,4 +343,4 @@ def _read_events(text: bytes) -> Heard:
                 retry = int(value)
         if data is not None:
             events.append(StreamEvent(position, name, data))
-    return Heard(position, retry, tuple(events))
+    return Heard(position, first, retry, tuple(events))

@@ -164,4 +164,4 @@ def test_events_are_the_same_however_their_bytes_are_cut(size: int) -> None:
 
 
 def test_a_comment_moves_the_position_without_an_event() -> None:
-    assert EventParser().take(b"", b":\nid: 12\n\n") == (Heard(position=12), b"")
+    assert EventParser().take(b"", b":\nid: 12\n\n") == (Heard(position=12, first=12), b"")
