@@ -226,7 +226,8 @@ async def test_a_cursor_of_a_database_that_was_restored_starts_again(town: Town)
     await publish(town, "one")
     await phone.sync(town.engine, gil)
     await town.engine.db.script(
-        "delete from ent_notify.campaign; delete from ent_notify.notification; update ent_notify.feed set last_seq = 0"
+        "delete from ent_notify.campaign; delete from ent_notify.audience; delete from ent_notify.notification;"
+        "update ent_notify.feed set last_seq = 0"
     )
     await phone.sync(town.engine, gil)
     assert phone.resets == ["first", "other_store"]

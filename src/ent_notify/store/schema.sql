@@ -2565,12 +2565,6 @@ CREATE CONSTRAINT TRIGGER rights_change_placed AFTER INSERT ON ent_notify.rights
 ALTER TABLE ONLY ent_notify.acknowledgement
     ADD CONSTRAINT acknowledgement_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;
 
-ALTER TABLE ONLY ent_notify.audience
-    ADD CONSTRAINT audience_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;
-
-ALTER TABLE ONLY ent_notify.campaign
-    ADD CONSTRAINT campaign_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;
-
 ALTER TABLE ONLY ent_notify.chunk
     ADD CONSTRAINT chunk_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
 

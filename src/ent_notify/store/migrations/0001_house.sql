@@ -120,8 +120,9 @@ insert into feed (last_seq) values (0);
 
 -- scope: 0 everyone (ref: profile, or 0 for all), 1 members of group ref, 2 guardians of members of group ref,
 --        3 person ref, 4 guardians of person ref
+-- (No key to notification here or in campaign: the relay alone writes them, and a key would lock each row again.)
 create table audience (
-    notification_id bigint not null references notification on delete cascade,
+    notification_id bigint not null,
     clause          smallint not null,
     excluded        boolean not null,
     scope           smallint not null,
@@ -167,7 +168,7 @@ create table sender (
 );
 
 create table campaign (
-    notification_id bigint primary key references notification on delete cascade,
+    notification_id bigint primary key,
     feed_seq        bigint not null,
     width           int,                           -- people a bucket: 2000, or null when one chunk holds them all
     school_id       int,                           -- whose turns its chunks take; null: it is for several, and has its own
