@@ -264,6 +264,24 @@ def routes() -> Router:
     return router
 
 
+async def test_a_bug_on_the_way_in_ends_that_connection_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_house() as house:
+        house.feed.person(1)
+        other = await house.open(1)
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr("ent_notify.gateway.session.Sessions.entry", broken)
+            browser = await house.connect()
+            await browser.send(b"GET /v1/stream?ticket=x HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert await browser.stream.receive_some() == b""
+        house.feed.publish(EVERYBODY)
+        assert await other.ids(1) == [1]
+        assert house.gateway.statistics().requests == 0
+
+
 async def test_requests_follow_each_other_on_one_connection() -> None:
     async with open_house(extra=routes()) as house:
         browser = await house.connect()

@@ -169,6 +169,29 @@ async def test_what_is_no_handshake_or_from_elsewhere_spends_no_ticket(headers: 
         await App(await house.connect()).open(f"/v1/ws?ticket={ticket}")
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        ["GET {} HTTP/1.1", "host: x", *HANDSHAKE, "sec-websocket-protocol: \xe9"],
+        ["GET {} HTTP/1.1", "host: x", *HANDSHAKE, "sec-websocket-extensions: \xff"],
+        ["GET {} HTTP/1.1", "host: x", "upgrade: \xff", "connection: upgrade", *HANDSHAKE[2:]],
+        ["GET {} HTTP/1.1", "host: x", "upgrade: websocket", "connection: \xe9", *HANDSHAKE[2:]],
+        ["GET {} HTTP/1.0", *HANDSHAKE],
+    ],
+    ids=["subprotocol", "extensions", "upgrade", "connection", "no host"],
+)
+async def test_no_handshake_of_one_reader_ends_the_others_streams(raw: list[str]) -> None:
+    async with open_house() as house:
+        house.feed.person(1)
+        other = await connect(house, 1)
+        browser = await house.connect()
+        target = f"/v1/ws?ticket={house.feed.ticket(1)}"
+        await browser.send("\r\n".join([raw[0].format(target), *raw[1:], "", ""]).encode("latin-1"))
+        assert await browser.read_head() == 400
+        house.feed.publish(EVERYBODY)
+        assert await other.seqs(1) == [1]
+
+
 async def test_apps_and_browsers_share_the_caps() -> None:
     async with open_house(max_per_person=2) as house:
         house.feed.person(1)

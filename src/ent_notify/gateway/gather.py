@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import trio
+from trio.lowlevel import ParkingLot
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -35,7 +36,7 @@ class Gather(Generic[Question, Answer]):
     def __init__(self, answer: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]]) -> None:
         self._answer = answer
         self._waiting: list[_Asked[Question, Answer]] = []
-        self._more = trio.Event()
+        self._idle = ParkingLot()
 
     async def run(self) -> None:
         """Answer for ever."""
@@ -47,7 +48,7 @@ class Gather(Generic[Question, Answer]):
         """The answer to ``question``. Raises what answering its batch raised."""
         asked = _Asked[Question, Answer](question)
         self._waiting.append(asked)
-        self._more.set()
+        self._idle.unpark()
         await asked.answered.wait()
         if asked.error is not None:
             raise asked.error
@@ -56,8 +57,7 @@ class Gather(Generic[Question, Answer]):
     async def _serve(self) -> None:
         while True:
             while not self._waiting:
-                self._more = trio.Event()
-                await self._more.wait()
+                await self._idle.park()
             batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
             try:
                 answers = await self._answer([asked.question for asked in batch])

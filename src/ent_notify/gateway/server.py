@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import trio
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from trio.lowlevel import ParkingLot
 
 from ent_notify.errors import (
     EntNotifyError,
@@ -106,7 +107,7 @@ class Gateway:
         self._requests = 0
         self._by_peer: dict[str, int] = {}
         self._idle: dict[trio.CancelScope, None] = {}
-        self._request_ended = trio.Event()
+        self._full = ParkingLot()
         self._draining = trio.Event()
 
     def statistics(self) -> GatewayStatistics:
@@ -171,8 +172,7 @@ class Gateway:
                 for longest_silent in self._idle:
                     longest_silent.cancel()
                     break
-                self._request_ended = trio.Event()
-                await self._request_ended.wait()
+                await self._full.park()
             try:
                 self._accept_ready(listener, nursery)
             except OSError as error:
@@ -205,9 +205,11 @@ class Gateway:
             stream = await self._converse(sock, peer)
         except OSError:
             pass  # the peer is gone
+        except Exception as error:  # noqa: BLE001 - what one request brings to light ends that connection alone
+            _log.error("handler_failed", error=error)
         finally:
             self._requests -= 1
-            self._request_ended.set()
+            self._full.unpark_all()
             self._by_peer[peer] -= 1
             if not self._by_peer[peer]:
                 del self._by_peer[peer]

@@ -21,7 +21,9 @@ from ent_notify.gateway.websocket import Ears
 from ent_notify.gateway.wires import EVENTS, Wire
 from ent_notify.model.feed import FeedItem, Key
 from ent_notify.model.subjects import HeldSubjects
+from ent_notify.observe import get_logger
 
+_log = get_logger(__name__)
 _JOINING = sys.maxsize
 _ABRUPT = frozenset({"slow", "revoked"})
 _DROP_UNSENT = struct.pack("ii", 1, 0)
@@ -209,6 +211,8 @@ class Streams:
                     break
         except trio.ClosedResourceError:
             pass  # cut
+        except Exception as error:  # noqa: BLE001 - what one reader says ends their stream alone
+            _log.error("handler_failed", error=error)
         finally:
             self.remove(stream)
             stream.sock.close()

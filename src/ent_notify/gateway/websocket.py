@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import h11
 import msgpack  # type: ignore[import-untyped] # it has no annotations
 from wsproto import ConnectionType
 from wsproto.events import AcceptConnection
@@ -99,6 +100,11 @@ class Upgrade:
             status = getattr(error.event_hint, "status_code", 400)
             raise RequestRefused(
                 status, "WebSocket required", f"open a WebSocket of version 13 here: {error}"
+            ) from None
+        except (h11.ProtocolError, ValueError):
+            # No host (HTTP/1.0), a body, or bytes beyond ASCII where wsproto reads words: it does not say so itself.
+            raise RequestRefused(
+                400, "WebSocket required", "open a WebSocket of version 13 here: this is no handshake"
             ) from None
         (asked,) = self._handshake.events()
         self._offers = SUBPROTOCOL in getattr(asked, "subprotocols", ())
