@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ent_notify.errors import NotAllowed, NotFound
 from ent_notify.gateway import Request, Response, Router
+from ent_notify.gateway.supervisor import reserved
 
 
 async def stream(house: House, person: int, *headers: str) -> int:
@@ -171,6 +172,22 @@ async def test_when_all_places_for_requests_are_taken_a_silent_one_makes_room(
         # The clock stands still: nobody's time is over, and yet there is room.
         assert (await house.get("/healthz")).status == 200
         assert house.gateway.statistics().requests == len(silent)
+
+
+async def test_a_full_process_makes_room_at_each_of_its_ports(mock_clock: trio.testing.MockClock) -> None:
+    """Whoever waits at one port does not take the place of who waits at the other."""
+    with reserved("127.0.0.1", 0) as admin:
+        pass
+    async with open_house(trusted_proxies=["127.0.0.1"], admin_port=admin) as house:
+        silent = [await house.connect() for _ in range(1_500)]
+        await trio.testing.wait_all_tasks_blocked()
+        waiting = [await trio.open_tcp_stream("127.0.0.1", port) for port in (house.port, admin, house.port, admin)]
+        for sock in waiting:
+            await sock.send_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        for sock in waiting:
+            assert (await sock.receive_some()).startswith(b"HTTP/1.1 200")
+            await sock.aclose()
+        assert len(silent) == 1_500
 
 
 # ---------------------------------------------------------------- slow and malformed requests

@@ -18,7 +18,15 @@ PRIVATE, PUBLIC = "signing-key.json", "keys.json"
 
 @click.group(short_help="Keys and tokens of the API, and its description.")
 def api() -> None:
-    """Keys and tokens for those who develop against the API, and its description."""
+    """Keys and tokens for those who develop against the API, and its description.
+
+    In production the platform signs its own bearer tokens, and names the public halves of its keys in api.keys_file.
+
+    \b
+    Example:
+      ent-notify api keys ./keys
+      ent-notify api token P1 --key ./keys/signing-key.json
+    """
 
 
 @api.command(short_help="Make a key pair that signs bearer tokens.")

@@ -85,7 +85,7 @@ async def _watch_queues(engine: Engine, metrics: Metrics) -> None:
 @click.command(short_help="Hold live streams, until stopped.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; else gateway.port.")
 @click.option("--processes", type=click.IntRange(1, 256), default=1, help="Processes that share the port.")
-@click.option("--place", type=click.IntRange(0, 255), hidden=True)
+@click.option("--place", type=click.IntRange(0, 255), hidden=True, help="Its place among --processes.")
 @pass_door
 def gateway(door: Door, port: int | None, processes: int, place: int | None) -> None:
     """Hold the live streams of browsers and phones, and serve the API beside them; until it is stopped.

@@ -104,6 +104,7 @@ _PUSH = frozenset(
         "NotSent",
         "Raised",
         "Timeout",
+        "Unreachable",
     }
 )
 
