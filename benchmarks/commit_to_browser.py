@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import harness, population
 from benchmarks.held_streams import DATABASE, p99
 from benchmarks.live_clients import Clients
-from benchmarks.live_house import Gateway, Program, Tickets, ended, open_streams
+from benchmarks.live_house import Gateway, Program, Tickets, end_well, ended, open_streams
 from benchmarks.server import running
 
 IDLE, LOADED = "idle", "while a campaign is sent"
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=50, help="notifications a second (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=6, help="seconds of each half (default: %(default)s)")
     options = parser.parse_args()
+    end_well()
     with running() as server, population.copied(server, options.people, DATABASE) as dsn:
         town = measure(
             dsn, streams=options.streams, rate=options.rate, seconds=options.seconds, pairs=options.pairs

@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -171,6 +172,12 @@ class Tickets:
 def open_streams(clients: Clients, gateway: Gateway, tickets: Tickets, number: int) -> None:
     """Hold ``number`` more of our streams."""
     clients.open(number, gateway.port, STREAM, tickets.files)
+
+
+def end_well() -> None:
+    """Let a signal unwind this program, so that what it started ends with it, even in the background of a shell."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ REGISTRY: tuple[Benchmark, ...] = (
     Benchmark(
         "held_streams",
         ("5", "6", "7"),
-        short=_arguments("--streams 5000 --pairs 4 --rounds 4"),
+        short=_arguments("--streams 5000 --pairs 3 --rounds 5"),
         full=_arguments("--streams 200000 --pairs 7 --rounds 5"),
     ),
     Benchmark(

@@ -59,7 +59,7 @@ http {{
 
 class LivePeer(Protocol):
     """A server under test. ``most`` is the number of streams that it is given at most, so that a slow one ends in time;
-    what it held is told beside its figures."""
+    what it held is told beside its figures (ALL: as many as ours)."""
 
     name: str
     most: int
