@@ -178,9 +178,11 @@ def _remark(entry: Mapping[str, Any]) -> str:
     """When and how quietly a comparison was measured."""
     machine = entry["settings"].get("machine", {})
     when = entry["settings"].get("measured_at", "an unknown time")
+    beside = entry["settings"].get("beside it", "")
     return (
-        f"\nMeasured at {when} on {machine.get('cores', '?')} cores; "
-        f"load average at its end {machine.get('load', '?')}, of which the measurement's own is a part.\n"
+        f"\nMeasured at {when} on {machine.get('cores', '?')} cores.\n"
+        f"Load average at its end: {machine.get('load', '?')}, of which the measurement's own is a part.\n"
+        + (f"Beside it: {beside}.\n" if beside else "")
     )
 
 
