@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from ent_notify.model.delivery import MailContent, Outgoing, Urgency, Verdict, WakeUp
 from ent_notify.model.directory import MergeCounts, Problem, Removals, StagedRows
+from ent_notify.model.evidence import Marks, Page
 from ent_notify.model.fanout import (
     CampaignContent,
     Claim,
@@ -115,6 +116,31 @@ class FeedPort(Protocol):
         ...
 
 
+class EvidencePort(Protocol):
+    """What a live gateway tells of its readers' eyes, and asks of what they have read. Any method may raise StoreError;
+    asking again is harmless."""
+
+    async def beat(self, node: int, seq: int) -> None:
+        """This gateway process lives, and has handed the feed on up to ``seq``: its pages are believed for a lease."""
+        ...
+
+    async def tell(self, pages: Mapping[Page, bool]) -> None:
+        """Which pages are looked at, and which are not any more."""
+        ...
+
+    async def note_seen(self, seen: Mapping[int, int]) -> None:
+        """How far people have seen the feed, by person."""
+        ...
+
+    async def told(self, node: int, before: datetime) -> Set[Page]:
+        """The pages that are said to be looked at on this gateway's streams, told before an instant."""
+        ...
+
+    async def marks(self, people: Sequence[int]) -> Mapping[int, Marks]:
+        """What people have read. Whoever has read nothing is left out."""
+        ...
+
+
 class Bus(Protocol):
     """Carries hints between processes. It may lose, double and reorder them: readers pull the feed by their cursor,
     and poll. So nothing here raises for a bus that is not there."""
@@ -211,10 +237,17 @@ class FanoutStore(Protocol):
         ...
 
     async def load(
-        self, windows: Sequence[Window], channel: str, now: datetime, *, day_start: datetime, daily_cap: int
+        self,
+        windows: Sequence[Window],
+        channel: str,
+        now: datetime,
+        *,
+        day_start: datetime,
+        daily_cap: int,
+        grace: timedelta = timedelta(0),
     ) -> list[list[Target]]:
         """The targets of each window, looked at anew. None where the lease is not ours any more, or the campaign is
-        paused or stopped."""
+        paused or stopped. Whoever looks at a page is withheld as ON_SCREEN, once, when there is a ``grace``."""
         ...
 
     async def settle(

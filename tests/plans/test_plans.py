@@ -121,7 +121,9 @@ QUESTIONS: dict[str, tuple[str, int, Parameters]] = {
     "lanes": ("fanout.lanes", 20, lambda s: {}),
     "load mail": ("fanout.load_mail", 3_000, lambda s: window(s.mail)),
     "load mail, a retry": ("fanout.load_mail", 3_000, lambda s: window(s.retries, is_retry=True)),
-    "load push": ("fanout.load_push", 9_000, lambda s: window(s.push) | {"day_start": NOW, "daily_cap": 40}),
+    "load push": (
+        "fanout.load_push", 9_000,
+        lambda s: window(s.push) | {"day_start": NOW, "daily_cap": 40, "grace": timedelta(seconds=30)}),
     "publish to a class": (
         "publishing.publish", 20, lambda s: {"event": event({"group": "0540001B/class/3"}), "now": NOW}),
     "publish to a school": ("publishing.publish", 50, lambda s: {"event": event({"school": "0540001B"}), "now": NOW}),

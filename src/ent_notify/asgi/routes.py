@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import orjson
 
-from ent_notify.asgi import conversations, devices, inbox, preferences, streams, sync, unsubscribe
+from ent_notify.asgi import conversations, devices, inbox, preferences, presence, streams, sync, unsubscribe
 from ent_notify.asgi.openapi import document
 from ent_notify.asgi.router import JSON, Answer, AnyRoute, OpenRoute, Request
 from ent_notify.engine import Engine
@@ -33,6 +33,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     *conversations.ROUTES,
     *sync.ROUTES,
     *streams.ROUTES,
+    *presence.ROUTES,
     *unsubscribe.ROUTES,
     OpenRoute(method="GET", path="/v1/openapi.json", handler=describe, content_type=JSON, summary="This document"),
 )

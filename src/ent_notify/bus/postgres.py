@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, Protocol
 
-from ent_notify.bus.wire import decode, encode
+from ent_notify.bus.wire import MOST_READERS, decode, encode
 from ent_notify.errors import StoreError
 from ent_notify.model.feed import FeedHint
 from ent_notify.model.subjects import BusStatistics, HeldSubjects
@@ -43,11 +43,19 @@ class PostgresBus:
         self._sent = self._lost = self._received = 0
 
     async def publish(self, hints: Sequence[FeedHint]) -> None:
-        """See Bus. All of ``hints`` are one notification, to everybody. What changed the feed has said so already."""
+        """See Bus. All of ``hints`` are one notification, to everybody (several, when very many people have read
+        something). What changed the feed has said so already."""
         if not hints:
             return
-        seqs = [hint.seq for hint in hints if hint.seq is not None]
-        hint = FeedHint(seq=max(seqs) if len(seqs) == len(hints) else None)
+        readers = sorted({person for hint in hints for person in hint.readers})
+        news = [hint.seq for hint in hints if hint.news]
+        seqs = [seq for seq in news if seq is not None]
+        seq = max(seqs) if seqs and len(seqs) == len(news) else None
+        for first in range(0, max(len(readers), 1), MOST_READERS):
+            some = frozenset(readers[first : first + MOST_READERS])
+            await self._notify(FeedHint(seq=seq, readers=some, news=bool(news) and first == 0))
+
+    async def _notify(self, hint: FeedHint) -> None:
         try:
             await self._db.fetchval("bus.notify", channel=CHANNEL, payload=encode(hint).decode())
         except StoreError:

@@ -1,7 +1,8 @@
 """A hint as bytes: the feed's sequence and a few subjects, in JSON. Never a text, never a name.
 
-``{"seq": 812, "subjects": ["group.17", "people.3"]}``; a bare number is a sequence alone (what the relay notifies), and
-nothing at all is "look".
+``{"seq": 812, "subjects": ["group.17", "people.3"]}``; ``{"subjects": ["people.3"], "readers": [3017], "news": false}``
+says who has read something, and nothing else. A bare number is a sequence alone (what the relay notifies), and nothing
+at all is "look".
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from ent_notify.model.feed import FeedHint
 MOST_BYTES = 4_096
 """A longer hint is none of ours."""
 _MOST_SUBJECTS = 256
+MOST_READERS = 256
+"""People of one hint; whoever says more of them says several."""
 
 
 def encode(hint: FeedHint) -> bytes:
@@ -25,6 +28,10 @@ def encode(hint: FeedHint) -> bytes:
         said["seq"] = hint.seq
     if hint.subjects is not None:
         said["subjects"] = sorted(hint.subjects)
+    if hint.readers:
+        said["readers"] = sorted(hint.readers)[:MOST_READERS]
+    if not hint.news:
+        said["news"] = False
     return orjson.dumps(said)
 
 
@@ -44,8 +51,20 @@ def _from(said: dict[str, Any]) -> FeedHint:
         or len(subjects) > _MOST_SUBJECTS
         or not all(isinstance(s, str) for s in subjects)
     ):
-        return FeedHint(seq=_seq(said.get("seq")))
-    return FeedHint(seq=_seq(said.get("seq")), subjects=frozenset(subjects))
+        subjects = None
+    readers = _readers(said.get("readers"))
+    return FeedHint(
+        seq=_seq(said.get("seq")),
+        subjects=None if subjects is None else frozenset(subjects),
+        readers=readers,
+        news=not (said.get("news") is False and readers),
+    )
+
+
+def _readers(value: object) -> frozenset[int]:
+    if not isinstance(value, list) or len(value) > MOST_READERS:
+        return frozenset()
+    return frozenset(person for person in value if type(person) is int and 0 <= person < 2**31)
 
 
 def _seq(value: object) -> int | None:

@@ -29,11 +29,11 @@ class ApnsPayload:
 def apns_payload(wake_up: WakeUp) -> ApnsPayload | Verdict:
     """The APNs form of ``wake_up``, or BadMessage if it is beyond a limit of APNs.
 
-    ``{"aps": {"alert": {"body"}, "sound", "thread-id"}, "n": notification}``: one thread for each category, a later
-    alert with the same collapse id takes the place of the earlier one.
+    ``{"aps": {"alert": {"body"}, "sound", "thread-id"}, "n": notification}``, and ``"shown": 1`` if a page was given it: one
+    thread for each category, a later alert with the same collapse id takes the place of the earlier one.
     """
     aps = {"alert": {"body": wake_up.sentence}, "sound": "default", "thread-id": wake_up.category}
-    body = orjson.dumps({"aps": aps, "n": wake_up.notification})
+    body = orjson.dumps({"aps": aps, "n": wake_up.notification} | ({"shown": 1} if wake_up.shown else {}))
     if len(body) > APNS.payload_bytes:
         return Verdict(VerdictKind.BAD_MESSAGE, "apns.PayloadTooLarge")
     if not _is_header_value(wake_up.collapse_id) or len(wake_up.collapse_id) > APNS.collapse_id_bytes:
@@ -63,7 +63,7 @@ class FcmPayload:
 
 def fcm_payload(wake_up: WakeUp, now: datetime) -> FcmPayload | Verdict:
     """The FCM form of ``wake_up``, or BadMessage if it is beyond a limit of FCM. Its TTL counts from ``now``."""
-    data = {"n": wake_up.notification, "category": wake_up.category}
+    data = {"n": wake_up.notification, "category": wake_up.category} | ({"shown": "1"} if wake_up.shown else {})
     if len(orjson.dumps([wake_up.sentence, data, wake_up.collapse_id])) > FCM.payload_bytes:
         return Verdict(VerdictKind.BAD_MESSAGE, "fcm.PayloadTooLarge")
     left = None if wake_up.expires_at is None else min(max(wake_up.expires_at - now, timedelta()), FCM.ttl)
@@ -103,7 +103,7 @@ class WebPushPayload:
 def webpush_payload(wake_up: WakeUp) -> WebPushPayload | Verdict:
     """The Web Push form of ``wake_up``, or BadMessage if it is beyond a limit of Web Push.
 
-    ``{"body", "n": notification, "category", "tag"}``, with spaces up to a multiple of 256 bytes: the push service sees
+    ``{"body", "n": notification, "category", "tag"}`` (and ``"shown": 1`` if a page was given it), with spaces up to a multiple of 256 bytes: the push service sees
     a length that says nothing. ``tag`` and the header Topic are the collapse id: a later message takes the place of an
     earlier one, at the push service and on the screen.
     """
@@ -114,6 +114,7 @@ def webpush_payload(wake_up: WakeUp) -> WebPushPayload | Verdict:
             "category": wake_up.category,
             "tag": wake_up.collapse_id,
         }
+        | ({"shown": 1} if wake_up.shown else {})
     )
     body = body.ljust(min(-(-len(body) // _BLOCK) * _BLOCK, WEBPUSH.plaintext_bytes))
     if len(body) > WEBPUSH.plaintext_bytes:

@@ -127,6 +127,7 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None) -> 
                 clock=engine.clock,
                 registry=metrics.registry,
                 extra=Router(fallback=api.handle),
+                evidence=engine.evidence,
                 room=divide(raise_descriptor_limit(), chosen.max_connections),
             )
 

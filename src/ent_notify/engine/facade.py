@@ -16,6 +16,7 @@ from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
 from ent_notify.engine.campaigns import Campaigns
+from ent_notify.engine.evidence import Evidence
 from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
 from ent_notify.engine.personal import Personal
 from ent_notify.engine.phones import Phones
@@ -49,6 +50,7 @@ from ent_notify.store.campaigns import PostgresCampaigns
 from ent_notify.store.conversations import PostgresConversations
 from ent_notify.store.devices import DeviceCounts, PostgresDevices
 from ent_notify.store.directory import PostgresDirectory
+from ent_notify.store.evidence import PostgresEvidence
 from ent_notify.store.explaining import PostgresExplaining
 from ent_notify.store.inbox import PostgresInbox
 from ent_notify.store.personal import PostgresPersonal
@@ -91,7 +93,10 @@ class Engine:
             PostgresCampaigns(db), self._fanout, clock, settings.project.timezone, self._pause_hours
         )
         self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
-        self.phones = Phones(PostgresSync(db, self._conversations), self.words, clock, settings.sync)
+        self.evidence = Evidence(PostgresEvidence(db), bus, clock, settings.evidence)
+        self.phones = Phones(
+            PostgresSync(db, self._conversations), self.words, clock, settings.sync, self.evidence.read
+        )
         self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
@@ -255,10 +260,12 @@ class Engine:
     async def mark_read(self, reader: Reader, seqs: Sequence[int]) -> None:
         """Mark single entries as read."""
         await self._inbox.mark_read(reader.person, seqs)
+        await self.evidence.read(reader.person)
 
     async def mark_all_read(self, reader: Reader, upto: int) -> None:
         """Mark everything up to a place in the feed as read."""
         await self._inbox.mark_all_read(reader.person, upto)
+        await self.evidence.read(reader.person)
 
     async def stream_ticket(self, reader: Reader) -> str:
         """A single-use ticket that opens one live stream within the set seconds."""
@@ -393,6 +400,7 @@ class Engine:
                 lease=timedelta(seconds=chosen.lease_seconds),
                 daily_cap=self.settings.rates.notifications_per_day,
                 zone=self.settings.project.timezone,
+                grace=timedelta(seconds=self.settings.evidence.grace_seconds),
                 retry=RetryBounds(
                     first_delay=timedelta(seconds=chosen.retry_base_seconds),
                     longest_delay=timedelta(seconds=chosen.retry_cap_seconds),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -18,6 +18,7 @@ from ent_notify.model.sync import (
     SyncItem,
     Write,
     WriteAnswer,
+    WriteKind,
 )
 from ent_notify.policy.sync import SyncBounds, advanced, begin, marks, moved, resume, stale, walked
 from ent_notify.ports import Clock
@@ -40,11 +41,22 @@ class _Told:
     conversations: list[MovedConversation] = field(default_factory=list)
 
 
+_READS = frozenset({WriteKind.READ, WriteKind.READ_ALL})
+
+
 class Phones:
     """Deltas and writes for devices. Nothing is kept for a device: its cursor says how far it has come."""
 
-    def __init__(self, store: PostgresSync, words: Words, clock: Clock, settings: SyncSettings) -> None:
+    def __init__(
+        self,
+        store: PostgresSync,
+        words: Words,
+        clock: Clock,
+        settings: SyncSettings,
+        on_read: Callable[[int], Awaitable[None]],
+    ) -> None:
         self._store = store
+        self._on_read = on_read
         self._words = words
         self._clock = clock
         self._bounds = SyncBounds(timedelta(days=settings.horizon_days), settings.newest, settings.page)
@@ -101,7 +113,10 @@ class Phones:
         A wrong write is answered with its error and not applied; the others are. The same message under the same
         client id answers the same again, as long as ``sync.writes_days``; read marks may be repeated for ever.
         """
-        return await self._store.write(reader, writes, self._clock.now())
+        answers = await self._store.write(reader, writes, self._clock.now())
+        if any(isinstance(each, Write) and each.kind in _READS for each in writes):
+            await self._on_read(reader.person)
+        return answers
 
     def _delta(self, reader: Reader, told: _Told, at: Cursor, now: datetime, *, more: bool) -> Delta:
         return Delta(

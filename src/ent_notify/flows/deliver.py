@@ -21,7 +21,7 @@ from ent_notify.flows.lane_care import LaneCare
 from ent_notify.flows.pacing import Lease, PacedSends, Part, Sender
 from ent_notify.flows.patience import Patience
 from ent_notify.model.delivery import Outgoing, Verdict, all_accepted
-from ent_notify.model.fanout import CampaignContent, Claim, Lane, OutcomeRow, Settlement, Target, Window
+from ent_notify.model.fanout import ON_SCREEN, CampaignContent, Claim, Lane, OutcomeRow, Settlement, Target, Window
 from ent_notify.policy.rate import Pace, Slot
 from ent_notify.policy.retry import DEFAULT_BOUNDS, OutcomeState, RetryBounds, settle
 from ent_notify.ports import Clock, FanoutObserver, FanoutStore
@@ -41,6 +41,8 @@ class DeliveryBounds:
 
     ``horizon``: how far ahead sends of a limited lane are reserved: enough for the next sender to be ready when its
     slot begins, and no more, since what a killed worker has reserved is lost to all.
+
+    ``grace``: how long a push waits to be seen by somebody who looks at a page that was given it; 0: not at all.
     """
 
     window: int = 500
@@ -48,6 +50,7 @@ class DeliveryBounds:
     horizon: timedelta = timedelta(seconds=0.5)
     daily_cap: int = 1_000
     zone: str = "Europe/Paris"
+    grace: timedelta = timedelta(0)
 
     def with_daily_cap(self, cap: int) -> DeliveryBounds:
         """The same bounds with another cap."""
@@ -225,7 +228,12 @@ class Deliverer:
         async def load(now: datetime) -> list[list[Target]]:
             midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
             return await self.store.load(
-                [window for _, window in windows], self.lane.channel, now, day_start=midnight, daily_cap=cap
+                [window for _, window in windows],
+                self.lane.channel,
+                now,
+                day_start=midnight,
+                daily_cap=cap,
+                grace=self.bounds.grace,
             )
 
         return [
@@ -314,7 +322,10 @@ class Deliverer:
             return Settlement(share.cursor, len(verdicts), retried, (), release)
         now = self.clock.now()
         outcomes = [
-            OutcomeRow(t.target, t.person, OutcomeState.SUPPRESSED, t.withheld, t.attempt, None)
+            # (who has it on the screen is looked at again: nothing was tried)
+            OutcomeRow(t.target, t.person, OutcomeState.RETRY, ON_SCREEN, t.attempt - 1, now + self.bounds.grace)
+            if t.withheld == ON_SCREEN
+            else OutcomeRow(t.target, t.person, OutcomeState.SUPPRESSED, t.withheld, t.attempt, None)
             for t in targets
             if t.withheld is not None
         ]

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from uuid import UUID, uuid5
 
 from ent_notify.flows.pacing import Sender
-from ent_notify.model.delivery import MailContent, Outgoing, Urgency, Verdict, VerdictKind, WakeUp
+from ent_notify.model.delivery import SHOWN, MailContent, Outgoing, Urgency, Verdict, VerdictKind, WakeUp
 from ent_notify.model.fanout import CampaignContent, Target
 from ent_notify.ports import FanoutObserver, MailChannel, PushChannel, Unobserved
 from ent_notify.words import Project, Words
@@ -198,8 +198,10 @@ class PushOutbox:
     def sender(self, content: CampaignContent) -> Sender:
         """See Outbox."""
 
-        def render(language: str) -> WakeUp:
+        def render(key: str) -> WakeUp:
+            language = key.removesuffix(SHOWN)
             return WakeUp(
+                shown=key != language,
                 sentence=self.words.wake_up(content.category, language),
                 notification=dedup_id(content.notification, "push", 0),
                 category=content.category,
@@ -215,7 +217,7 @@ class PushOutbox:
         return Outgoing(
             target=target.target,
             address=target.address or "",
-            language=self.words.resolve(target.language),
+            language=self.words.resolve(target.language) + (SHOWN if target.shown else ""),
             dedup_id=dedup_id(content.notification, "push", target.target),
             registered_at=target.registered_at,
             notification=content.notification,

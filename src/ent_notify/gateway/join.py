@@ -8,7 +8,7 @@ live in the same step as that last look, without an await between.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -49,7 +49,9 @@ class Joiner:
         settings: GatewaySettings,
         clock: Clock,
         room: Room,
+        label: Callable[[Stream], str] | None = None,
     ) -> None:
+        self._label = label
         self._room = room
         self._port = port
         self._streams = streams
@@ -126,6 +128,8 @@ class Joiner:
         seen = now_at if after is None else after
         wire = stream.wire
         data = head + wire.retry(self._retry_ms())
+        if self._label is not None:
+            data += wire.held(self._label(stream))
         if seen > now_at and seen > await self._port.feed_head():
             # A position from another life of the database: nothing can be said about what lies between.
             seen = now_at

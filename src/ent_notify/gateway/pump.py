@@ -6,7 +6,7 @@ nothing but the delay.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 
 import trio
 
@@ -26,7 +26,7 @@ class FeedPump:
 
     ``publish(item)`` must not block. ``follow_rights()`` is awaited after items were read and before they are handed
     on: whoever was added to a group, then written to in it, hears it. ``held`` tells the source of hints which subjects
-    matter here.
+    matter here. ``on_read(people)`` hears who has read something.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class FeedPump:
         publish: Callable[[FeedItem], None],
         follow_rights: Callable[[], Awaitable[None]],
         held: HeldSubjects | None = None,
+        on_read: Callable[[Set[int]], None] | None = None,
         poll_seconds: float = 1.0,
     ) -> None:
         self._port = port
@@ -44,6 +45,7 @@ class FeedPump:
         self._publish = publish
         self._follow_rights = follow_rights
         self._held = held
+        self._on_read = on_read or (lambda people: None)
         self._poll_seconds = poll_seconds
         self._wake = trio.Event()
         self._seq: int | None = None
@@ -70,7 +72,10 @@ class FeedPump:
             try:
                 async with self._port.hints(self._held) as hints:
                     async for hint in hints:
-                        if hint.seq is None or self._seq is None or hint.seq > self._seq:  # else it was handed on
+                        if hint.readers:
+                            self._on_read(hint.readers)
+                        # (else it is no news, or was handed on)
+                        if hint.news and (hint.seq is None or self._seq is None or hint.seq > self._seq):
                             self._wake.set()
             except StoreError as error:
                 self._failed("hints", error)

@@ -26,13 +26,15 @@ from ent_notify.gateway.http import HttpConnection, Request, Response, receive
 from ent_notify.gateway.join import SOCKET_PATH, STREAM_PATH, Joiner
 from ent_notify.gateway.limits import Room, divide
 from ent_notify.gateway.metrics import GatewayMetrics
+from ent_notify.gateway.presence import PresenceKeeper
 from ent_notify.gateway.pump import FeedPump
+from ent_notify.gateway.reads import ReadRelay
 from ent_notify.gateway.rights import RightsKeeper
 from ent_notify.gateway.router import Router
 from ent_notify.gateway.streams import Stream, Streams, StreamStatistics
 from ent_notify.model.feed import FeedItem
 from ent_notify.observe import get_logger
-from ent_notify.ports import Clock, FeedPort
+from ent_notify.ports import Clock, EvidencePort, FeedPort
 from ent_notify.settings import GatewaySettings
 
 _BACKLOG = 4_096
@@ -66,7 +68,9 @@ class Gateway:
 
     ``extra`` adds routes beside ``/v1/stream``, ``/v1/ws``, ``/healthz``, ``/readyz`` and ``/metrics``.
     ``on_seen(person, seq)`` hears what apps say by WebSocket: that this person has seen the feed up to there. It must
-    not block. ``room`` is what this process can hold; ``limits.divide`` tells it from the limit of descriptors.
+    not block. ``evidence`` is told who looks at which page, and tells what was read elsewhere.
+
+    ``room`` is what this process can hold; ``limits.divide`` tells it from the limit of descriptors.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Gateway:
         registry: CollectorRegistry,
         extra: Router | None = None,
         on_seen: Callable[[int, int], None] | None = None,
+        evidence: EvidencePort | None = None,
         poll_seconds: float = 1.0,
         room: Room | None = None,
     ) -> None:
@@ -87,6 +92,13 @@ class Gateway:
         self._metrics = GatewayMetrics(registry)
         self._metrics.room.set(self._room.streams)
         self._streams = Streams(self._metrics, max_pending_bytes=settings.max_pending_bytes, on_seen=on_seen)
+        self._presence: PresenceKeeper | None = None
+        self._reads: ReadRelay | None = None
+        if evidence is not None:
+            self._presence = PresenceKeeper(evidence, self._streams, clock, lambda: self._pump.seq or 0)
+            self._reads = ReadRelay(evidence, self._streams)
+            self._streams.on_seen = on_seen or self._presence.saw
+            self._streams.on_look, self._streams.on_end = self._presence.look, self._presence.ended
         self._rights = RightsKeeper(port, self._streams, self._metrics, clock, refresh_seconds=settings.refresh_seconds)
         self._pump = FeedPump(
             port,
@@ -94,10 +106,18 @@ class Gateway:
             publish=self._publish,
             follow_rights=self._rights.follow,
             held=self._streams.held,
+            on_read=self._reads.note if self._reads else None,
             poll_seconds=poll_seconds,
         )
         self._joiner = Joiner(
-            port, self._streams, self._pump, self._metrics, settings=settings, clock=clock, room=self._room
+            port,
+            self._streams,
+            self._pump,
+            self._metrics,
+            settings=settings,
+            clock=clock,
+            room=self._room,
+            label=self._presence.label if self._presence else None,
         )
         self._router = extra if extra is not None else Router()
         for path, handler in (("/healthz", self._healthz), ("/readyz", self._readyz), ("/metrics", self._metrics_page)):
@@ -140,6 +160,9 @@ class Gateway:
                 background.start_soon(self._joiner.run)
                 background.start_soon(self._rights.sweep_forever)
                 background.start_soon(self._streams.flush_forever)
+                for each in (self._presence, self._reads):
+                    if each is not None:
+                        background.start_soon(each.run)
                 background.start_soon(
                     self._streams.heartbeat_forever, settings.heartbeat_seconds, lambda: self._pump.seq or 0
                 )

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import orjson
 
+from ent_notify.model.evidence import Marks
 from ent_notify.model.feed import FeedItem
 
 _MAX_EVENT_ID = 2**63 - 1
@@ -55,6 +56,16 @@ def position_frame(seq: int) -> bytes:
 def reload_frame(seq: int) -> bytes:
     """``event: reload``: too much was missed to replay; read the inbox again, the stream goes on after ``seq``."""
     return b"id: %d\nevent: reload\ndata: {}\n\n" % seq
+
+
+def held_frame(label: str) -> bytes:
+    """``event: held``, ``data: {"stream"}``: what the page shows to say that it is looked at."""
+    return b"event: held\ndata: %b\n\n" % orjson.dumps({"stream": label})
+
+
+def read_frame(marks: Marks) -> bytes:
+    """``event: read``, ``data: {"upto", "seqs"}``: what its reader has read, wherever they did."""
+    return b"event: read\ndata: %b\n\n" % orjson.dumps({"upto": marks.upto, "seqs": marks.seqs})
 
 
 def retry_frame(milliseconds: int) -> bytes:

@@ -19,6 +19,7 @@ from ent_notify.gateway.hub import Hub, Reader
 from ent_notify.gateway.metrics import GatewayMetrics
 from ent_notify.gateway.websocket import Ears
 from ent_notify.gateway.wires import EVENTS, Wire
+from ent_notify.model.evidence import Marks
 from ent_notify.model.feed import FeedItem, Key
 from ent_notify.model.subjects import HeldSubjects
 from ent_notify.observe import get_logger
@@ -92,8 +93,12 @@ class Streams:
     def __init__(
         self, metrics: GatewayMetrics, *, max_pending_bytes: int, on_seen: Callable[[int, int], None] | None = None
     ) -> None:
+        self.on_look: Callable[[Stream, bool], None] = lambda stream, visible: None
+        """Hears whether the reader of a stream that listens looks at it."""
+        self.on_end: Callable[[Stream], None] = lambda stream: None
+        """Hears of each stream that has ended."""
         self._metrics = metrics
-        self._on_seen = on_seen or (lambda person, seq: None)
+        self.on_seen = on_seen or (lambda person, seq: None)
         self._ears = Ears[Stream]()
         self._max_pending = max_pending_bytes
         self.held = HeldSubjects()
@@ -158,6 +163,12 @@ class Streams:
         if stream in self._all and stream.floor != _JOINING:
             self._send([stream], stream.wire.reload(max(seq, stream.floor)))
 
+    def tell_read(self, person: int, marks: Marks) -> None:
+        """Tell all live streams of a person what they have read."""
+        for stream in self.of_person(person):
+            if stream.floor != _JOINING:
+                self._send([stream], stream.wire.read(marks))
+
     def go_live(self, stream: Stream, floor: int) -> None:
         """End the joining: everything up to ``floor`` has been replayed, everything above is sent live."""
         stream.floor = floor
@@ -181,6 +192,7 @@ class Streams:
         stream.pending = None
         self._metrics.closed.labels(stream.reason or "peer").inc()
         self._metrics.streams.set(len(self._all))
+        self.on_end(stream)
         self._changed.set()
 
     def cut(self, stream: Stream, reason: str) -> None:
@@ -233,7 +245,9 @@ class Streams:
         heard = self._ears.take(stream, data, trio.current_time())
         stream.silent = 0
         if heard.seen is not None:
-            self._on_seen(stream.person, heard.seen)
+            self.on_seen(stream.person, heard.seen)
+        if heard.visible is not None:
+            self.on_look(stream, heard.visible)
         if heard.reply:
             self._send([stream], heard.reply)
         if heard.end is not None:

@@ -2,7 +2,8 @@
 
 Out, each message is one binary frame that holds a map: ``{"event": "notification", "seq", "notification", "type",
 "category"}``, ``{"event": "position" or "reload", "seq"}``, ``{"event": "retry", "ms"}``. In, ``{"event": "seen",
-"seq"}``: this person has seen everything up to ``seq``. wsproto reads and writes the frames; no compression, so that a
+"seq"}``: this person has seen everything up to ``seq``; ``{"event": "look", "visible"}``: whether they look at it now.
+wsproto reads and writes the frames; no compression, so that a
 frame is built once for everybody. Nothing is kept for a reader who has said nothing, or all of what they began.
 """
 
@@ -24,6 +25,7 @@ from wsproto.utilities import RemoteProtocolError
 from ent_notify.errors import RequestRefused
 from ent_notify.gateway.http import Request
 from ent_notify.gateway.wires import Wire
+from ent_notify.model.evidence import Marks
 from ent_notify.model.feed import FeedItem
 
 SUBPROTOCOL = "ent-notify.v1"
@@ -80,6 +82,12 @@ class _WebSocket:
     def retry(self, milliseconds: int) -> bytes:
         return _message(event="retry", ms=milliseconds)
 
+    def held(self, label: str) -> bytes:
+        return b""  # it says so here
+
+    def read(self, marks: Marks) -> bytes:
+        return _message(event="read", upto=marks.upto, seqs=marks.seqs)
+
     def goodbye(self, reason: str) -> bytes:
         return goodbye(_GOODBYES[reason]) if reason in _GOODBYES else b""
 
@@ -122,6 +130,7 @@ class Heard:
 
     reply: bytes = b""
     seen: int | None = None
+    visible: bool | None = None
     end: bytes | None = None
 
 
@@ -136,25 +145,29 @@ class Ears(Generic[R]):
         """Take bytes of one reader. ``now``: seconds, of any clock."""
         incoming, since = self._unfinished.pop(reader, (None, now))
         incoming = incoming or _Incoming()
-        reply, seen = b"", None
+        reply, seen, visible = b"", None, None
         try:
             for frame in incoming.take(data):
                 self._said[reader] += 1
                 if self._said[reader] > MAX_MESSAGES:
-                    return Heard(reply, seen, goodbye(CloseReason.POLICY_VIOLATION))
+                    return Heard(reply, seen, visible, goodbye(CloseReason.POLICY_VIOLATION))
                 if frame.opcode is Opcode.PING:
                     reply += bytes(_frames().pong(bytes(frame.payload)))  # type: ignore[arg-type] # never text
                 elif frame.opcode is Opcode.CLOSE:
-                    return Heard(reply, seen, goodbye(CloseReason.NORMAL_CLOSURE))
+                    return Heard(reply, seen, visible, goodbye(CloseReason.NORMAL_CLOSURE))
                 elif frame.opcode is not Opcode.PONG:
-                    seen = max(seen or 0, _seen(frame.payload))
+                    said = _said(frame.payload)
+                    if isinstance(said, bool):
+                        visible = said
+                    else:
+                        seen = max(seen or 0, said)
         except _Refused as refused:
-            return Heard(reply, seen, goodbye(refused.code))
+            return Heard(reply, seen, visible, goodbye(refused.code))
         except ParseFailed as failed:
-            return Heard(reply, seen, goodbye(failed.code))
+            return Heard(reply, seen, visible, goodbye(failed.code))
         if incoming.unfinished:
             self._unfinished[reader] = (incoming, since)
-        return Heard(reply, seen)
+        return Heard(reply, seen, visible)
 
     def forget(self, reader: R) -> None:
         """A reader is gone."""
@@ -211,12 +224,17 @@ class _Incoming:
                 yield Frame(Opcode.BINARY, whole, True, True)
 
 
-def _seen(payload: Any) -> int:
+def _said(payload: Any) -> int | bool:
+    """How far the reader has seen, or (a bool) whether they look."""
     try:
         said = msgpack.unpackb(payload)
     except (ValueError, msgpack.UnpackException):
         raise _Refused(CloseReason.INVALID_FRAME_PAYLOAD_DATA) from None
-    if not isinstance(said, dict) or said.get("event") != "seen" or said.keys() != {"event", "seq"}:
+    if not isinstance(said, dict):
+        raise _Refused(CloseReason.POLICY_VIOLATION)
+    if said.keys() == {"event", "visible"} and said["event"] == "look" and isinstance(said["visible"], bool):
+        return said["visible"]
+    if said.keys() != {"event", "seq"} or said["event"] != "seen":
         raise _Refused(CloseReason.POLICY_VIOLATION)
     seq = said["seq"]
     if type(seq) is not int or not 0 <= seq <= _LARGEST:

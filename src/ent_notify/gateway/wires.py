@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ent_notify.gateway import sse
+from ent_notify.model.evidence import Marks
 from ent_notify.model.feed import FeedItem
 
 
@@ -37,6 +38,14 @@ class Wire(Protocol):
         """How long to wait before the next connection."""
         ...
 
+    def held(self, label: str) -> bytes:
+        """What a reader who cannot write shows elsewhere, to say that they look at this stream."""
+        ...
+
+    def read(self, marks: Marks) -> bytes:
+        """What the reader has read, here or elsewhere."""
+        ...
+
     def goodbye(self, reason: str) -> bytes:
         """The last word before a stream is ended for ``reason`` (a label of the metric of closed streams)."""
         ...
@@ -59,6 +68,12 @@ class _ServerSentEvents:
 
     def retry(self, milliseconds: int) -> bytes:
         return sse.retry_frame(milliseconds)
+
+    def held(self, label: str) -> bytes:
+        return sse.held_frame(label)
+
+    def read(self, marks: Marks) -> bytes:
+        return sse.read_frame(marks)
 
     def goodbye(self, reason: str) -> bytes:
         return b""

@@ -66,7 +66,8 @@ def all_accepted(verdicts: Sequence[Verdict]) -> bool:
 class Outgoing:
     """One delivery, ready to be sent. Nobody changes it.
 
-    ``target`` is the person id (email) or the device id (push); ``address`` the mail address or the token.
+    ``target`` is the person id (email) or the device id (push); ``address`` the mail address or the token. ``language``
+    says which of the campaign's contents is theirs (a push's may end in SHOWN).
     ``dedup_id`` is a UUID derived from notification and target: it becomes the apns-id or the Message-ID, so a repeat
     replaces instead of doubling. ``personal`` fills the personal places of a mail (``name``, ``children``,
     ``unsubscribe_url``); push never sees it. ``notification`` says which one it is of, so that a late answer finds it.
@@ -98,7 +99,8 @@ class MailContent:
 class WakeUp:
     """All that a push may carry: a neutral sentence, an opaque id, a category. There is no field for more.
 
-    ``collapse_id`` is at most 32 characters (Web Push's Topic is the shortest of the three platforms).
+    ``collapse_id`` is at most 32 characters (Web Push's Topic is the shortest of the three platforms). ``shown`` says
+    that its reader had a page open to which it was given: an app may show it without a sound.
     """
 
     sentence: str
@@ -107,6 +109,11 @@ class WakeUp:
     collapse_id: str
     urgency: Urgency = Urgency.NORMAL
     expires_at: datetime | None = None
+    shown: bool = False
+
+
+SHOWN = "+shown"
+"""Ends the key of a push's content that is for those who had it on a page: ``fr+shown``."""
 
 
 @dataclass(frozen=True, slots=True)

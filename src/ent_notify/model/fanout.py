@@ -85,11 +85,17 @@ class Waiting:
     ready: Mapping[int, int]
 
 
+ON_SCREEN = "on_screen"
+"""Why a delivery waits: its reader looks at a page that was given the notification."""
+
+
 @dataclass(slots=True)
 class Target:
     """One delivery of a window, as the database knows it at this moment. ``withheld`` says why not to send it.
 
     (Not frozen, like Outgoing: one of each is made for every send, and freezing would double what that costs.)
+
+    ``shown``: it waited for eyes on a page, and none have said that they saw it there.
     """
 
     target: int
@@ -101,6 +107,7 @@ class Target:
     children: tuple[str, ...]
     registered_at: datetime | None
     withheld: str | None
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class FeedHint:
     """How far the feed reached when the hint was given; None: not said, or it is about rights."""
     subjects: frozenset[str] | None = None
     """The subjects that the news concern (see ``ent_notify.model.subjects``); None: anybody."""
+    readers: frozenset[int] = frozenset()
+    """People who have just read something: their other streams are told."""
+    news: bool = True
+    """Whether it is about the feed or rights at all; else it is about ``readers`` alone."""
 
 
 @dataclass(frozen=True, slots=True)

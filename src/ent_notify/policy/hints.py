@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ent_notify.model.feed import FeedHint, FeedItem
 from ent_notify.model.subjects import EVERYONE, subjects_of
@@ -12,6 +12,8 @@ MOST_HINTS = 32
 """Hints that say one batch; where it would take more, one to everybody says it."""
 MOST_SUBJECTS = 64
 """Subjects that one hint names; above it, it goes to everybody."""
+MOST_READERS = 10_000
+"""People whose reading waits for a listener who is busy; beyond, their pages learn of it the next time."""
 
 
 def hints_of(items: Sequence[FeedItem]) -> list[FeedHint]:
@@ -45,14 +47,20 @@ class MergedHint:
 
     waiting: bool = False
     _seq: int | None = 0
+    _readers: set[int] = field(default_factory=set)
+    _news: bool = False
 
     def add(self, hint: FeedHint) -> None:
         """Take one more hint in."""
         self.waiting = True
-        self._seq = None if self._seq is None or hint.seq is None else max(self._seq, hint.seq)
+        if len(self._readers) < MOST_READERS:
+            self._readers |= hint.readers
+        if hint.news:
+            self._news = True
+            self._seq = None if self._seq is None or hint.seq is None else max(self._seq, hint.seq)
 
     def take(self) -> FeedHint:
         """All that was added, as one hint."""
-        taken = FeedHint(seq=self._seq)
-        self.waiting, self._seq = False, 0
+        taken = FeedHint(seq=self._seq if self._news else None, readers=frozenset(self._readers), news=self._news)
+        self.waiting, self._seq, self._readers, self._news = False, 0, set(), False
         return taken

@@ -4,6 +4,7 @@
 Both raise ``SettingsError``, which names every setting that is unknown or wrong, and where it was read.
 """
 
+from ent_notify.settings.evidence import EvidenceSettings
 from ent_notify.settings.groups import (
     ApiSettings,
     ApnsApp,
@@ -37,6 +38,7 @@ __all__ = [
     "BusSettings",
     "DirectorySettings",
     "EmailSettings",
+    "EvidenceSettings",
     "FcmApp",
     "GatewaySettings",
     "LogSettings",

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ent_notify.policy.webpush import KNOWN_HOSTS
+from ent_notify.settings.base import Group
+from ent_notify.settings.evidence import EvidenceSettings
 from ent_notify.settings.kinds import (
     EMBEDDED,
     Addresses,
@@ -30,14 +32,6 @@ from ent_notify.settings.kinds import (
     with_password,
     without_password,
 )
-
-
-class Group(BaseModel):
-    """Base of all groups: frozen, no unknown name, no value of an input in an error."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True, use_attribute_docstrings=True
-    )
 
 
 class ProjectSettings(Group):
@@ -479,6 +473,7 @@ class Settings(BaseSettings):
     bus: BusSettings = BusSettings()
     api: ApiSettings = ApiSettings()
     sync: SyncSettings = SyncSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     rates: RateSettings = RateSettings()
     pause: PauseSettings = PauseSettings()
     directory: DirectorySettings = DirectorySettings()

@@ -187,7 +187,14 @@ class PostgresFanout:
         }
 
     async def load(
-        self, windows: Sequence[Window], channel: str, now: datetime, *, day_start: datetime, daily_cap: int
+        self,
+        windows: Sequence[Window],
+        channel: str,
+        now: datetime,
+        *,
+        day_start: datetime,
+        daily_cap: int,
+        grace: timedelta = timedelta(0),
     ) -> list[list[Target]]:
         """See FanoutStore. The daily cap is one of pushes; mails have none."""
         asked: dict[str, Any] = {
@@ -208,10 +215,21 @@ class PostgresFanout:
                 )
         else:
             for part, target, person, attempt, address, language, registered_at, withheld in await self._db.fetch(
-                "fanout.load_push", **asked, day_start=day_start, daily_cap=daily_cap
+                "fanout.load_push", **asked, day_start=day_start, daily_cap=daily_cap, grace=grace
             ):
                 loaded[part - 1].append(
-                    Target(target, person, attempt, address, language, "", (), registered_at, withheld)
+                    Target(
+                        target,
+                        person,
+                        attempt,
+                        address,
+                        language,
+                        "",
+                        (),
+                        registered_at,
+                        withheld,
+                        windows[part - 1].claim.is_retry and attempt == 1,  # nothing else waits without a try
+                    )
                 )
         return loaded
 

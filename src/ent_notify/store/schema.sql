@@ -154,6 +154,14 @@ begin
     return terms;
 end $_$;
 
+CREATE FUNCTION ent_notify.beat(node bigint, at_seq bigint, lease timestamp with time zone) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    insert into gateway_node as g (id, seq, lease_until) values (node, at_seq, lease)
+    on conflict (id) do update set seq = excluded.seq, lease_until = excluded.lease_until
+$$;
+
 CREATE FUNCTION ent_notify.claim_chunk(lane_wanted smallint, worker text, at timestamp with time zone, lease interval, horizon interval, slot interval, OUT id bigint, OUT campaign_id bigint, OUT fence integer, OUT size integer, OUT start_cursor integer, OUT urgency smallint, OUT is_retry boolean, OUT starts_at timestamp with time zone, OUT slot_sends integer, OUT per_second double precision, OUT wait_until timestamp with time zone) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -449,6 +457,49 @@ begin
     return true;
 end $$;
 
+CREATE FUNCTION ent_notify.heed_departures(at timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    gone int[];
+    chunks bigint[];
+    freed int := 0;
+begin
+    with dead as (
+        delete from gateway_node where lease_until <= at returning id
+    ),
+    lost as (
+        delete from presence p using dead d where p.node = d.id returning p.person_id
+    )
+    insert into departure (person_id, due_at)
+    select distinct l.person_id, at from lost l order by 1
+    on conflict (person_id) do update set due_at = excluded.due_at, looks = 0;
+    gone := array(select d.person_id from departure d where d.due_at <= at order by d.person_id for update skip locked);
+    if cardinality(gone) = 0 then
+        return 0;
+    end if;
+    chunks := array(
+        select h.id from chunk h
+        where h.id in (
+            select o.chunk_id from outcome o
+            where o.person_id = any (gone) and o.state = 1 and o.reason = 'on_screen' and o.retry_at > at
+              and not exists (select from on_screen(array[o.person_id], at))
+        )
+        order by h.id for update skip locked
+    );
+    if cardinality(chunks) > 0 then
+        update outcome o set retry_at = at
+        where o.person_id = any (gone) and o.state = 1 and o.reason = 'on_screen' and o.retry_at > at
+          and o.chunk_id = any (chunks) and not exists (select from on_screen(array[o.person_id], at));
+        get diagnostics freed = row_count;
+        update chunk set due_at = at where id = any (chunks) and state = 1 and cursor >= size and due_at > at;
+    end if;
+    delete from departure where person_id = any (gone) and looks >= 3;
+    update departure set due_at = at + interval '1 second' * (5 ^ looks), looks = looks + 1 where person_id = any (gone);
+    return freed;
+end $$;
+
 CREATE FUNCTION ent_notify.in_hand(campaign bigint) RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -511,7 +562,7 @@ begin
     order by t.part, t.place;
 end $$;
 
-CREATE FUNCTION ent_notify.load_push(chunks bigint[], fences integer[], firsts integer[], lasts integer[], of_retries boolean[], at timestamp with time zone, day_start timestamp with time zone, daily_cap integer) RETURNS TABLE(part integer, target integer, person_id integer, attempt integer, address text, language text, registered_at timestamp with time zone, withheld text)
+CREATE FUNCTION ent_notify.load_push(chunks bigint[], fences integer[], firsts integer[], lasts integer[], of_retries boolean[], at timestamp with time zone, day_start timestamp with time zone, daily_cap integer, grace interval) RETURNS TABLE(part integer, target integer, person_id integer, attempt integer, address text, language text, registered_at timestamp with time zone, withheld text)
     LANGUAGE plpgsql STABLE ROWS 500
     SET search_path TO 'ent_notify', 'pg_temp'
     AS $$
@@ -523,6 +574,8 @@ begin
     with c as materialized (
         select s.part, s.first, s.last, s.of_retries, h.id, h.campaign_id, n.category, n.feed_seq, n.expires_at <= at as expired,
                n.withdraws is not null as takes_back,
+               -- its reader's eyes may come first: while it is new, or has reached their screen (see 0011)
+               n.urgency > 0 and n.expires_at > at + grace and grace > interval '0' as may_wait, n.published_at,
                -- nobody can have had more than were published since the day began
                n.urgency > 0 and n.feed_seq - day_first >= daily_cap as is_capped
         from unnest(chunks, fences, firsts, lasts, of_retries) with ordinality s (id, fence, first, last, of_retries, part)
@@ -531,12 +584,14 @@ begin
         join notification n on n.id = h.campaign_id
     ),
     t as materialized (
-        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, c.takes_back, c.is_capped, u.target, 1 as attempt, u.place
+        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, c.takes_back, c.is_capped, c.may_wait, c.published_at,
+               u.target, 1 as attempt, u.place
         from c join chunk h on h.id = c.id
         cross join lateral unnest(h.targets[c.first + 1:c.last]) with ordinality u (target, place)
         where not c.of_retries
         union all
-        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, c.takes_back, c.is_capped, o.target, o.attempts + 1, o.target
+        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, c.takes_back, c.is_capped,
+               false, c.published_at, o.target, o.attempts + 1, o.target
         from c cross join lateral (
             select o.target, o.attempts from outcome o
             where o.chunk_id = c.id and o.state = 1 and o.retry_at <= at
@@ -554,6 +609,9 @@ begin
             from t join v on v.id = t.target where not t.takes_back
         ) x cross join lateral still_addressed(x.campaigns, x.people, at) s
         group by s.campaign_id, s.person_id
+    ),
+    here as materialized (
+        select * from on_screen(array(select v.person_id from v), at)
     )
     select t.part::int, t.target, coalesce(v.person_id, 0), t.attempt, v.token, coalesce(v.language, p.language, 'fr'),
            v.registered_at,
@@ -565,6 +623,7 @@ begin
                 when a.person_id is null then 'no_longer_addressed'
                 when f.enabled is false then 'opted_out'
                 when r.watermark >= t.feed_seq or t.feed_seq = any (r.above) then 'read'
+                when s.upto >= t.feed_seq then 'seen'
                 when t.is_capped and (
                     select count(*) from (
                         select distinct x.feed_seq
@@ -578,6 +637,9 @@ begin
                         limit daily_cap
                     ) y
                 ) >= daily_cap then 'daily_cap'
+                -- (the last of all: it is no reason to withhold, but to look again)
+                when t.may_wait and (e.seq >= t.feed_seq or e.person_id is not null and t.published_at > at - grace)
+                then 'on_screen'
            end
     from t
     left join v on v.id = t.target
@@ -585,6 +647,8 @@ begin
     left join a on a.campaign_id = t.campaign_id and a.person_id = v.person_id
     left join preference f on f.person_id = v.person_id and f.category = t.category and f.channel = 'push'
     left join reading r on r.person_id = v.person_id
+    left join seen s on s.person_id = v.person_id
+    left join here e on e.person_id = v.person_id
     order by t.part, t.place;
 end $$;
 
@@ -718,6 +782,29 @@ begin
     return new;
 end $$;
 
+CREATE FUNCTION ent_notify.note_presence(people integer[], nodes bigint[], streams bigint[], visible boolean[], at timestamp with time zone, linger interval) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    insert into presence (person_id, node, stream, since)
+    select t.person, t.node, t.stream, at
+    from unnest(people, nodes, streams, visible) t (person, node, stream, visible)
+    join gateway_node g on g.id = t.node
+    where t.visible
+    order by 1, 2, 3
+    on conflict do nothing;
+    with gone as (
+        delete from presence p
+        using unnest(people, nodes, streams, visible) t (person, node, stream, visible)
+        where not t.visible and p.person_id = t.person and p.node = t.node and p.stream = t.stream
+        returning p.person_id
+    )
+    insert into departure (person_id, due_at)
+    select distinct g.person_id, at + linger from gone g order by 1
+    on conflict (person_id) do update set due_at = excluded.due_at, looks = 0;
+end $$;
+
 CREATE FUNCTION ent_notify.note_retraction() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -747,6 +834,17 @@ begin
                       then array(select unnest(c.people) union select unnest(excluded.people)) end;
 end $$;
 
+CREATE FUNCTION ent_notify.note_seen(people integer[], uptos bigint[], at timestamp with time zone) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    insert into seen as s (person_id, upto, noted_at)
+    select t.person, least(t.upto, f.last_seq), at
+    from unnest(people, uptos) t (person, upto) cross join feed f
+    order by 1
+    on conflict (person_id) do update set upto = greatest(s.upto, excluded.upto), noted_at = excluded.noted_at
+$$;
+
 CREATE FUNCTION ent_notify.note_zones() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -755,6 +853,16 @@ begin
     insert into zone (name) select distinct p.timezone from placed p on conflict do nothing;
     return null;
 end $$;
+
+CREATE FUNCTION ent_notify.on_screen(people integer[], at timestamp with time zone) RETURNS TABLE(person_id integer, seq bigint)
+    LANGUAGE sql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    select p.person_id, max(g.seq)
+    from presence p join gateway_node g on g.id = p.node and g.lease_until > at
+    where p.person_id = any (people)
+    group by p.person_id
+$$;
 
 CREATE FUNCTION ent_notify.open_lanes() RETURNS trigger
     LANGUAGE plpgsql
@@ -2014,6 +2122,12 @@ ALTER TABLE ent_notify.conversation ALTER COLUMN id ADD GENERATED ALWAYS AS IDEN
     CACHE 1
 );
 
+CREATE UNLOGGED TABLE ent_notify.departure (
+    person_id integer NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    looks smallint DEFAULT 0 NOT NULL
+);
+
 CREATE TABLE ent_notify.device (
     id integer NOT NULL,
     person_id integer NOT NULL,
@@ -2059,6 +2173,12 @@ CREATE TABLE ent_notify.feed (
     only_row boolean DEFAULT true NOT NULL,
     last_seq bigint NOT NULL,
     CONSTRAINT feed_only_row_check CHECK (only_row)
+);
+
+CREATE UNLOGGED TABLE ent_notify.gateway_node (
+    id bigint NOT NULL,
+    seq bigint NOT NULL,
+    lease_until timestamp with time zone NOT NULL
 );
 
 CREATE TABLE ent_notify.guardian_link (
@@ -2221,6 +2341,13 @@ CREATE TABLE ent_notify.preference (
     enabled boolean NOT NULL
 );
 
+CREATE UNLOGGED TABLE ent_notify.presence (
+    person_id integer NOT NULL,
+    node bigint NOT NULL,
+    stream bigint NOT NULL,
+    since timestamp with time zone NOT NULL
+);
+
 CREATE TABLE ent_notify.reading (
     person_id integer NOT NULL,
     watermark bigint DEFAULT 0 NOT NULL,
@@ -2269,6 +2396,12 @@ ALTER TABLE ent_notify.school ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE UNLOGGED TABLE ent_notify.seen (
+    person_id integer NOT NULL,
+    upto bigint NOT NULL,
+    noted_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE ent_notify.sender (
@@ -2362,6 +2495,9 @@ ALTER TABLE ONLY ent_notify.client_write
 ALTER TABLE ONLY ent_notify.conversation
     ADD CONSTRAINT conversation_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY ent_notify.departure
+    ADD CONSTRAINT departure_pkey PRIMARY KEY (person_id);
+
 ALTER TABLE ONLY ent_notify.device
     ADD CONSTRAINT device_pkey PRIMARY KEY (id);
 
@@ -2373,6 +2509,9 @@ ALTER TABLE ONLY ent_notify.fair_share
 
 ALTER TABLE ONLY ent_notify.feed
     ADD CONSTRAINT feed_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY ent_notify.gateway_node
+    ADD CONSTRAINT gateway_node_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ent_notify.guardian_link
     ADD CONSTRAINT guardian_link_pkey PRIMARY KEY (pupil_id, guardian_id);
@@ -2425,6 +2564,9 @@ ALTER TABLE ONLY ent_notify.person
 ALTER TABLE ONLY ent_notify.preference
     ADD CONSTRAINT preference_pkey PRIMARY KEY (person_id, category, channel);
 
+ALTER TABLE ONLY ent_notify.presence
+    ADD CONSTRAINT presence_pkey PRIMARY KEY (person_id, node, stream);
+
 ALTER TABLE ONLY ent_notify.reading
     ADD CONSTRAINT reading_pkey PRIMARY KEY (person_id);
 
@@ -2451,6 +2593,9 @@ ALTER TABLE ONLY ent_notify.school
 
 ALTER TABLE ONLY ent_notify.school
     ADD CONSTRAINT school_uai_key UNIQUE (uai);
+
+ALTER TABLE ONLY ent_notify.seen
+    ADD CONSTRAINT seen_pkey PRIMARY KEY (person_id);
 
 ALTER TABLE ONLY ent_notify.sender_limit
     ADD CONSTRAINT sender_limit_pkey PRIMARY KEY (only_row);
@@ -2486,6 +2631,8 @@ CREATE INDEX chunk_ready ON ent_notify.chunk USING btree (lane_id, urgency, turn
 
 CREATE INDEX client_write_old ON ent_notify.client_write USING btree (written_at);
 
+CREATE INDEX departure_due ON ent_notify.departure USING btree (due_at);
+
 CREATE INDEX device_dropped ON ent_notify.device USING btree (dropped_at) WHERE (dropped_at IS NOT NULL);
 
 CREATE INDEX device_person ON ent_notify.device USING btree (person_id);
@@ -2506,6 +2653,8 @@ CREATE INDEX notification_version ON ent_notify.notification USING btree (feed_s
 
 CREATE INDEX outcome_campaign ON ent_notify.outcome USING btree (campaign_id, state, reason);
 
+CREATE INDEX outcome_on_screen ON ent_notify.outcome USING btree (person_id) WHERE ((state = 1) AND (reason = 'on_screen'::text));
+
 CREATE INDEX outcome_person ON ent_notify.outcome USING btree (person_id, campaign_id);
 
 CREATE INDEX participant_person ON ent_notify.participant USING btree (person_id);
@@ -2517,6 +2666,8 @@ CREATE INDEX person_dropped ON ent_notify.person USING btree (email_dropped_at) 
 CREATE INDEX person_hidden ON ent_notify.person USING btree (id) WHERE (hidden_at IS NOT NULL);
 
 CREATE INDEX preference_refused ON ent_notify.preference USING btree (channel, category) INCLUDE (person_id) WHERE (NOT enabled);
+
+CREATE INDEX presence_node ON ent_notify.presence USING btree (node);
 
 CREATE INDEX retraction_old ON ent_notify.retraction USING btree (retracted_at);
 

@@ -1,6 +1,7 @@
 // The service worker of ent_notify: shows a notification for each push, replaces by tag, opens the platform on a click.
 //
-// A push carries {body, n, category, tag}: a neutral sentence, an opaque id, a category, what it replaces. The address
+// A push carries {body, n, category, tag}: a neutral sentence, an opaque id, a category, what it replaces; and {shown: 1}
+// if a page had it already. The address
 // that this script is registered with may carry `title` (the platform's name), `icon` and `open` (what a click opens):
 // "/v1/client/sw.js?title=Mon%20ENT&open=/messages".
 
@@ -24,14 +25,15 @@ function read(data) {
   }
 }
 
-async function show({ body = "", n = "", category = "", tag = "" }) {
+async function show({ body = "", n = "", category = "", tag = "", shown = 0 }) {
   const before = tag ? await self.registration.getNotifications({ tag }) : [];
   await self.registration.showNotification(title, {
     body,
     icon,
     tag,
+    silent: Boolean(shown), // a page has shown it already: no second sound
     // The same push twice is one alert; another version of what is shown is worth a second one.
-    renotify: before.length > 0 && before[0].data?.n !== n,
+    renotify: !shown && before.length > 0 && before[0].data?.n !== n,
     data: { n, category },
   });
 }

@@ -432,9 +432,10 @@ begin
 end $$;
 
 -- The next windows of some push chunks, as above. A push that takes another back goes to whom that one went: whether they
--- are still addressed, and the day's cap, do not matter.
+-- are still addressed, and the day's cap, do not matter. `on_screen` withholds for `grace` only, and once: its reader has a
+-- page open to which it was given.
 create function load_push(chunks bigint[], fences int[], firsts int[], lasts int[], of_retries boolean[], at timestamptz,
-                          day_start timestamptz, daily_cap int)
+                          day_start timestamptz, daily_cap int, grace interval)
 returns table (part int, target int, person_id int, attempt int, address text, language text, registered_at timestamptz,
                withheld text)
 language plpgsql stable rows 500 set search_path = ent_notify, pg_temp as $$
@@ -446,6 +447,8 @@ begin
     with c as materialized (
         select s.part, s.first, s.last, s.of_retries, h.id, h.campaign_id, n.category, n.feed_seq, n.expires_at <= at as expired,
                n.withdraws is not null as takes_back,
+               -- its reader's eyes may come first: while it is new, or has reached their screen (see 0011)
+               n.urgency > 0 and n.expires_at > at + grace and grace > interval '0' as may_wait, n.published_at,
                -- nobody can have had more than were published since the day began
                n.urgency > 0 and n.feed_seq - day_first >= daily_cap as is_capped
         from unnest(chunks, fences, firsts, lasts, of_retries) with ordinality s (id, fence, first, last, of_retries, part)
@@ -454,12 +457,14 @@ begin
         join notification n on n.id = h.campaign_id
     ),
     t as materialized (
-        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, c.takes_back, c.is_capped, u.target, 1 as attempt, u.place
+        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, c.takes_back, c.is_capped, c.may_wait, c.published_at,
+               u.target, 1 as attempt, u.place
         from c join chunk h on h.id = c.id
         cross join lateral unnest(h.targets[c.first + 1:c.last]) with ordinality u (target, place)
         where not c.of_retries
         union all
-        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, c.takes_back, c.is_capped, o.target, o.attempts + 1, o.target
+        select c.part, c.campaign_id, c.category, c.feed_seq, c.expired, c.takes_back, c.is_capped,
+               false, c.published_at, o.target, o.attempts + 1, o.target
         from c cross join lateral (
             select o.target, o.attempts from outcome o
             where o.chunk_id = c.id and o.state = 1 and o.retry_at <= at
@@ -477,6 +482,9 @@ begin
             from t join v on v.id = t.target where not t.takes_back
         ) x cross join lateral still_addressed(x.campaigns, x.people, at) s
         group by s.campaign_id, s.person_id
+    ),
+    here as materialized (
+        select * from on_screen(array(select v.person_id from v), at)
     )
     select t.part::int, t.target, coalesce(v.person_id, 0), t.attempt, v.token, coalesce(v.language, p.language, 'fr'),
            v.registered_at,
@@ -488,6 +496,7 @@ begin
                 when a.person_id is null then 'no_longer_addressed'
                 when f.enabled is false then 'opted_out'
                 when r.watermark >= t.feed_seq or t.feed_seq = any (r.above) then 'read'
+                when s.upto >= t.feed_seq then 'seen'
                 when t.is_capped and (
                     select count(*) from (
                         select distinct x.feed_seq
@@ -501,6 +510,9 @@ begin
                         limit daily_cap
                     ) y
                 ) >= daily_cap then 'daily_cap'
+                -- (the last of all: it is no reason to withhold, but to look again)
+                when t.may_wait and (e.seq >= t.feed_seq or e.person_id is not null and t.published_at > at - grace)
+                then 'on_screen'
            end
     from t
     left join v on v.id = t.target
@@ -508,5 +520,7 @@ begin
     left join a on a.campaign_id = t.campaign_id and a.person_id = v.person_id
     left join preference f on f.person_id = v.person_id and f.category = t.category and f.channel = 'push'
     left join reading r on r.person_id = v.person_id
+    left join seen s on s.person_id = v.person_id
+    left join here e on e.person_id = v.person_id
     order by t.part, t.place;
 end $$;

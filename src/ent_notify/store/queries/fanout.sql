@@ -70,16 +70,19 @@ planned as (
 select count(*)::int from planned;
 
 -- name: promote$
--- Make ready what is due: pauses and retries that ended, leases that ran out; answers how many.
-select ent_notify.promote(:now, :most);
+-- Make ready what is due: pauses and retries that ended, leases that ran out, pushes whose reader has left the screen;
+-- answers how many.
+select heed_departures(:now) + promote(:now, :most);
 
 -- name: look^
 -- Whether anything is there to relay, to plan or to promote, and the lanes that have something to claim, each with the
--- urgency of what comes first: four looks into indices, all that an idle worker asks.
+-- urgency of what comes first: a few looks into indices, all that an idle worker asks.
 select exists (select from notification where feed_seq is null) as relay,
        exists (select from campaign where planned_at is null and state < 2) as plan,
        exists (select from chunk where state in (1, 2) and due_at <= :now)
-           or exists (select from chunk where state = 2 and due_at > :now::timestamptz + interval '2 minutes') as promote,
+           or exists (select from chunk where state = 2 and due_at > :now::timestamptz + interval '2 minutes')
+           or exists (select from departure where due_at <= :now)
+           or exists (select from gateway_node where lease_until <= :now) as promote,
        coalesce((
            select jsonb_object_agg(l.id, c.urgency)
            from lane l
@@ -171,7 +174,7 @@ select * from load_mail(:chunks::bigint[], :fences::int[], :firsts::int[], :last
 -- name: load_push
 -- The next windows of push chunks, each device looked at anew. See the function.
 select * from load_push(:chunks::bigint[], :fences::int[], :firsts::int[], :lasts::int[], :of_retries::boolean[], :now,
-                        :day_start, :daily_cap);
+                        :day_start, :daily_cap, :grace);
 
 -- name: settle$
 -- Settle windows; the chunks whose lease was still ours.

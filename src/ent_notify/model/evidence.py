@@ -1,0 +1,39 @@
+"""Evidence that somebody has something before their eyes: a page that they look at, what they have seen and read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_LABEL = re.compile(r"([0-9a-f]{1,16})\.([1-9][0-9]{0,17})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page, or an app, by the stream that it holds: whose, at which gateway process, in which stream session."""
+
+    person: int
+    node: int
+    stream: int
+
+    @property
+    def label(self) -> str:
+        """How the page names its stream when it says that it is looked at. It says nothing about its reader."""
+        return f"{self.node:x}.{self.stream}"
+
+    @classmethod
+    def of(cls, person: int, label: str) -> Page | None:
+        """The page of ``person`` that has this label; None for a text that is none."""
+        found = _LABEL.match(label)
+        if found is None:
+            return None
+        node, stream = int(found[1], 16), int(found[2])
+        return cls(person, node, stream) if node < 2**63 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What somebody has read: everything up to a place in the feed, and single entries above it."""
+
+    upto: int
+    seqs: tuple[int, ...] = ()

@@ -1,0 +1,7 @@
+"""The small town of the engine's tests."""
+
+from __future__ import annotations
+
+from tests.engine.conftest import town, town_dsn
+
+__all__ = ["town", "town_dsn"]
