@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from tests.engine.conftest import Town
+
 from ent_notify.model.audience import Person
 from ent_notify.model.delivery import Ledger
-from ent_notify.model.evidence import Page
 from ent_notify.model.events import Announcement
+from ent_notify.model.evidence import Page
 from ent_notify.model.inbox import DeliveryExplained
-from tests.engine.conftest import Town
 
 LEASE = timedelta(seconds=15)
 GRACE = timedelta(seconds=30)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from tests.engine.conftest import Town, open_town
+
 from ent_notify.model.delivery import SHOWN, Verdict, VerdictKind
 
 from .eyes import GRACE, LINGER, Eyes, note, pushed
-from tests.engine.conftest import Town, open_town
 
 
 async def test_seen_on_the_page_it_is_not_pushed(town: Town) -> None:

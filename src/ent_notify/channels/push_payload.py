@@ -29,8 +29,8 @@ class ApnsPayload:
 def apns_payload(wake_up: WakeUp) -> ApnsPayload | Verdict:
     """The APNs form of ``wake_up``, or BadMessage if it is beyond a limit of APNs.
 
-    ``{"aps": {"alert": {"body"}, "sound", "thread-id"}, "n": notification}``, and ``"shown": 1`` if a page was given it: one
-    thread for each category, a later alert with the same collapse id takes the place of the earlier one.
+    ``{"aps": {"alert": {"body"}, "sound", "thread-id"}, "n": notification}``, and ``"shown": 1`` if a page
+    was given it: one thread for each category, a later alert with the same collapse id takes the earlier one's place.
     """
     aps = {"alert": {"body": wake_up.sentence}, "sound": "default", "thread-id": wake_up.category}
     body = orjson.dumps({"aps": aps, "n": wake_up.notification} | ({"shown": 1} if wake_up.shown else {}))
@@ -103,9 +103,9 @@ class WebPushPayload:
 def webpush_payload(wake_up: WakeUp) -> WebPushPayload | Verdict:
     """The Web Push form of ``wake_up``, or BadMessage if it is beyond a limit of Web Push.
 
-    ``{"body", "n": notification, "category", "tag"}`` (and ``"shown": 1`` if a page was given it), with spaces up to a multiple of 256 bytes: the push service sees
-    a length that says nothing. ``tag`` and the header Topic are the collapse id: a later message takes the place of an
-    earlier one, at the push service and on the screen.
+    ``{"body", "n": notification, "category", "tag"}`` (and ``"shown": 1`` if a page was given it), with spaces up to a
+    multiple of 256 bytes: the push service sees a length that says nothing. ``tag`` and the header Topic are the
+    collapse id: a later message takes the place of an earlier one, at the push service and on the screen.
     """
     body = orjson.dumps(
         {

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from ent_notify.bus.wire import MOST_READERS
 from ent_notify.errors import NotFound
 from ent_notify.flows.together import Together
-from ent_notify.model.evidence import Marks, Page
+from ent_notify.model.evidence import EvidenceCounts, Marks, Page
 from ent_notify.model.feed import FeedHint
 from ent_notify.model.inbox import Reader
 from ent_notify.model.subjects import person_subject
@@ -53,6 +53,10 @@ class Evidence:
     async def read(self, person: int) -> None:
         """Somebody (internal id) has read something: tell their other pages. Lost, the next time tells it."""
         await self._read.add(person)
+
+    async def counts(self) -> EvidenceCounts:
+        """How it stands, for whoever watches."""
+        return await self._store.counts(self._clock.now())
 
     async def forget(self) -> int:
         """Drop what nothing asks for any more; how many rows. To be called once a day."""

@@ -37,3 +37,12 @@ class Marks:
 
     upto: int
     seqs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceCounts:
+    """How it stands: gateway processes that live, pages that are looked at there, pushes that wait to be seen."""
+
+    gateways: int
+    pages: int
+    waiting: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from ent_notify.model.evidence import Marks, Page
+from ent_notify.model.evidence import EvidenceCounts, Marks, Page
 from ent_notify.store.database import Database
 
 MOST_MARKS = 100
@@ -47,6 +47,12 @@ class PostgresEvidence:
         """What each of ``people`` has read; who has read nothing is left out."""
         rows = await self._db.fetch("evidence.marks", people=list(people), most=MOST_MARKS)
         return {row["person_id"]: Marks(row["watermark"], tuple(row["above"])) for row in rows}
+
+    async def counts(self, now: datetime) -> EvidenceCounts:
+        """How it stands."""
+        row = await self._db.fetchrow("evidence.counts", now=now)
+        assert row is not None  # noqa: S101 - a select without a table always answers one row
+        return EvidenceCounts(row["gateways"], row["pages"], row["waiting"])
 
     async def forget(self, before: datetime) -> int:
         """Drop what was seen before an instant; how many rows."""

@@ -7,10 +7,12 @@
 //   live.start();
 //
 // Events: "notification"; "gap"; "sync" (a page of GET /v1/sync: {items, tombstones, cursor, reset}); "read" ({seqs} or
-// {upto}, from whichever tab); "state" ({state, leads}); "opened" ({n}: a shown push was clicked).
+// {upto} from whichever tab, {upto, seqs} from elsewhere); "state" ({state, leads}); "opened" ({n}: a shown push was clicked).
 // States: "connecting", "live", "waiting" (for the next try), "refused" (the host gives no ticket), "stopped".
 
 const NAMESPACE = "6f0f3b0a5b7e4b7c9a863d3d0a3c9f11"; // of the ids that pushes carry
+
+const SHOWN = 200; // places whose notifications are remembered
 
 export class EntNotify extends EventTarget {
   #options;
@@ -27,6 +29,8 @@ export class EntNotify extends EventTarget {
   #marks = new Map(); // read marks that have not reached the server
   #visible = new Map(); // which tabs are looked at, as the tab that leads knows
   #told = null;
+  #label = null; // how the stream is called when we say that somebody looks at it
+  #shown = new Map(); // the notification of each of the last places, for what is read elsewhere
   #catching = null;
   #owed = false;
 
@@ -34,15 +38,20 @@ export class EntNotify extends EventTarget {
    * `reader`: whose tabs share the stream (any text; never sent). `ticket()`: resolves to a stream ticket; rejects with
    * an error whose `status` is 401 or 403 when this reader is not signed in any more. `after`: the place up to which the
    * page has read the inbox. `read({seqs} | {upto})`: stores read marks. `sync(cursor)`: one page of what was missed,
-   * from `cursor` on (null at first). `presence(visible)`: told when the first tab is looked at and when the last one is
-   * not any more. All may be left out but `reader` and `ticket`; `headers()` (for example a bearer token) makes
-   * `sync` and `read` ask the API under `api`.
+   * from `cursor` on (null at first). `presence(visible, stream)`: told when the first tab is looked at and when the last
+   * one is not any more, and again with each new stream. `saw(upto)`: told what `seen` was told. All may be left out but `reader` and `ticket`;
+   * `headers()` (for example a bearer token) makes `sync`, `read`, `presence` and `saw` ask the API under `api`.
    */
   constructor(options) {
     super();
     const { reader, ticket, headers, api = "/v1" } = options;
     if (!reader || typeof ticket !== "function") throw new TypeError("EntNotify needs `reader` and `ticket`");
-    const usual = headers ? { sync: (cursor) => syncBy(api, headers, cursor), read: (marks) => readBy(api, headers, marks) } : {};
+    const usual = headers ? {
+      sync: (cursor) => syncBy(api, headers, cursor),
+      read: (marks) => readBy(api, headers, marks),
+      presence: (visible, stream) => stream && postTo(`${api}/presence`, headers, { stream, visible }),
+      saw: (upto) => postTo(`${api}/presence/seen`, headers, { upto }),
+    } : {};
     this.#options = { stream: `${api}/stream`, first: 500, longest: 30_000, cursor: null, ...usual, ...options };
     this.#name = `ent-notify:${reader}`;
     this.#position = this.#heard = options.after ?? null;
@@ -139,6 +148,19 @@ export class EntNotify extends EventTarget {
     }
   }
 
+  /** Everything up to a place of the feed has been before the reader's eyes: it is not pushed to their phone any more. It
+   * stays unread. */
+  async seen(upto) { await this.#options.saw?.(upto); }
+
+  /** What was read elsewhere, as the stream says: in every tab, and off the screen. */
+  async #readElsewhere(marks) {
+    this.#say({ kind: "read", marks });
+    this.#emit("read", marks);
+    const gone = [...this.#shown].filter(([seq]) => seq <= marks.upto || marks.seqs.includes(seq));
+    for (const [seq] of gone) this.#shown.delete(seq);
+    if (gone.length > 0) await closeShown(await Promise.all(gone.map(([, notification]) => pushId(notification))));
+  }
+
   // -------------------------------------------------------------- between tabs
 
   #say(message) { this.#channel?.postMessage({ ...message, tab: this.#tab }); }
@@ -179,6 +201,8 @@ export class EntNotify extends EventTarget {
     if (this.#position !== null && before !== null && before > this.#position) this.#missed(); // this tab slept
     const isNew = this.#position === null || seq > this.#position;
     this.#listenedTo(seq);
+    this.#shown.set(seq, data.notification);
+    if (this.#shown.size > SHOWN) this.#shown.delete(this.#shown.keys().next().value);
     if (isNew) this.#emit("notification", data);
   }
 
@@ -258,9 +282,16 @@ export class EntNotify extends EventTarget {
         this.#look();
       };
       source.onerror = () => {
+        this.#label = null;
         this.#become("waiting", true);
         if (source.readyState === EventSource.CLOSED) end();
       };
+      source.addEventListener("held", ({ data }) => { // another stream: nobody has been told of it
+        this.#label = JSON.parse(data).stream;
+        this.#told = null;
+        this.#tellPresence();
+      });
+      source.addEventListener("read", ({ data }) => this.#readElsewhere(JSON.parse(data)).catch(reportError));
       for (const event of ["notification", "reload"]) {
         source.addEventListener(event, ({ lastEventId, data }) => {
           const frame = { event, seq: Number(lastEventId), before: this.#heard, data: JSON.parse(data) };
@@ -317,7 +348,7 @@ export class EntNotify extends EventTarget {
     const anybody = [...this.#visible.values()].some(Boolean);
     if (anybody === this.#told || this.#state !== "live") return;
     this.#told = anybody;
-    Promise.resolve(this.#options.presence?.(anybody)).catch(() => { this.#told = null; });
+    Promise.resolve(this.#options.presence?.(anybody, this.#label)).catch(() => { this.#told = null; });
   }
 
   #held(name, work) {
@@ -429,6 +460,15 @@ async function readBy(api, headers, marks) {
     method: "POST",
     headers: { ...await headers(), "content-type": "application/json" },
     body: JSON.stringify(marks),
+  }));
+}
+
+async function postTo(address, headers, said) {
+  return answerOf(await fetch(address, {
+    method: "POST",
+    headers: { ...await headers(), "content-type": "application/json" },
+    body: JSON.stringify(said),
+    keepalive: true, // a page that closes still says so
   }));
 }
 

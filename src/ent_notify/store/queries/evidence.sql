@@ -22,3 +22,9 @@ from reading where person_id = any (:people::int[]);
 -- name: forget!
 -- Drop what was seen so long ago that no delivery asks for it.
 delete from seen where noted_at < :before;
+
+-- name: counts^
+-- Gateway processes that live, pages that are looked at there, and pushes that wait for their readers.
+select (select count(*) from gateway_node where lease_until > :now) as gateways,
+       (select count(*) from presence p join gateway_node g on g.id = p.node and g.lease_until > :now) as pages,
+       (select count(*) from outcome where state = 1 and reason = 'on_screen') as waiting;
