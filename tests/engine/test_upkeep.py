@@ -28,6 +28,7 @@ OLD_AND_NEW = """
     insert into ent_notify.chunk (campaign_id, lane_id, bucket, urgency, turn, size, targets, state, due_at)
         select c.notification_id, l.id, s, 1, 1, 2, '{{1,2}}', s, '{now}'::timestamptz + interval '1 h'
         from ent_notify.campaign c, ent_notify.lane l, generate_series(2, 3) s where l.name = 'email';
+    insert into ent_notify.seen select n, 1, '{now}'::timestamptz - n * interval '20 days' from generate_series(1, 2) n;
     insert into ent_notify.late_word select id, 1, 4, 'late' from ent_notify.chunk where bucket in (2, 3);
     insert into ent_notify.fair_share select id, 1, 77, turns[2], 1 from ent_notify.lane where name = 'email';
     insert into ent_notify.fair_share select id, 1, 78, turns[2] + 1, 1 from ent_notify.lane where name = 'email';
@@ -40,6 +41,7 @@ KINDS = {
     Chore.LATE_WORDS: ("late_word", 1),
     Chore.TURNS: ("fair_share", 1),
     Chore.SENDERS: ("sender", 1),
+    Chore.SEEN: ("seen", 1),
 }
 """The table of each kind, and how many of the rows above are past their use."""
 

@@ -17,9 +17,6 @@ from ent_notify.ports import Bus, Clock
 from ent_notify.settings import EvidenceSettings
 from ent_notify.store.evidence import PostgresEvidence
 
-KEPT = timedelta(days=30)
-"""How long it is known what somebody has seen: no delivery waits longer."""
-
 
 class Evidence:
     """Presence, what was seen, and the news that something was read. What many say at once is one statement."""
@@ -57,10 +54,6 @@ class Evidence:
     async def counts(self) -> EvidenceCounts:
         """How it stands, for whoever watches."""
         return await self._store.counts(self._clock.now())
-
-    async def forget(self) -> int:
-        """Drop what nothing asks for any more; how many rows. To be called once a day."""
-        return await self._store.forget(self._clock.now() - KEPT)
 
     # ------------------------------------------------------------ EvidencePort
 

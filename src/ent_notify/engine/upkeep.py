@@ -12,6 +12,8 @@ from ent_notify.settings import Settings
 
 KEPT_LONGER = timedelta(days=1)
 """How much longer changes are kept than a cursor is good: clocks of several machines differ."""
+SEEN_KEPT = timedelta(days=30)
+"""How long it is known how far somebody has seen the feed: no delivery waits longer."""
 
 
 def upkeep_of(settings: Settings, store: UpkeepStore, observer: FanoutObserver) -> Upkeep:
@@ -19,5 +21,6 @@ def upkeep_of(settings: Settings, store: UpkeepStore, observer: FanoutObserver) 
     kept = {
         Chore.CLIENT_WRITES: timedelta(days=settings.sync.writes_days),
         Chore.RETRACTIONS: timedelta(days=settings.sync.horizon_days) + KEPT_LONGER,
+        Chore.SEEN: SEEN_KEPT,
     }
     return Upkeep(store, observer, random.random, kept)

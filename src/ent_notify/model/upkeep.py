@@ -22,3 +22,5 @@ class Chore(StrEnum):
     """Turns that every lane has passed: who has nothing waiting starts where the lane is."""
     SENDERS = "senders"
     """Senders whose limit is as if they had never sent."""
+    SEEN = "seen"
+    """How far somebody had seen the feed, so long ago that no delivery waits for it."""

@@ -53,7 +53,3 @@ class PostgresEvidence:
         row = await self._db.fetchrow("evidence.counts", now=now)
         assert row is not None  # noqa: S101 - a select without a table always answers one row
         return EvidenceCounts(row["gateways"], row["pages"], row["waiting"])
-
-    async def forget(self, before: datetime) -> int:
-        """Drop what was seen before an instant; how many rows."""
-        return await self._db.execute("evidence.forget", before=before)

@@ -2671,6 +2671,8 @@ CREATE INDEX presence_node ON ent_notify.presence USING btree (node);
 
 CREATE INDEX retraction_old ON ent_notify.retraction USING btree (retracted_at);
 
+CREATE INDEX seen_old ON ent_notify.seen USING btree (noted_at);
+
 CREATE INDEX stream_session_expiry ON ent_notify.stream_session USING btree (expires_at);
 
 CREATE INDEX stream_session_person ON ent_notify.stream_session USING btree (person_id);

@@ -28,6 +28,7 @@ create unlogged table seen (
     upto        bigint not null,
     noted_at    timestamptz not null
 );
+create index seen_old on seen (noted_at);
 
 -- Who has just gone, to be looked at when due, and a few times more: a worker may be about to store that a push of theirs
 -- waits for them.

@@ -19,10 +19,6 @@ select person_id, stream from presence where node = :node and since < :before;
 select person_id, watermark, above[greatest(cardinality(above) - :most::int + 1, 1):] as above
 from reading where person_id = any (:people::int[]);
 
--- name: forget!
--- Drop what was seen so long ago that no delivery asks for it.
-delete from seen where noted_at < :before;
-
 -- name: counts^
 -- Gateway processes that live, pages that are looked at there, and pushes that wait for their readers.
 select (select count(*) from gateway_node where lease_until > :now) as gateways,

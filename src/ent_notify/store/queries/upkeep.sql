@@ -54,3 +54,10 @@ with past as materialized (
     select name from sender where tat <= :before limit :most for update skip locked
 )
 delete from sender s using past where s.name = past.name;
+
+-- name: forget_seen!
+-- What people had seen of the feed before any delivery that still waits.
+with past as materialized (
+    select person_id from seen where noted_at < :before order by noted_at limit :most for update skip locked
+)
+delete from seen s using past where s.person_id = past.person_id;
