@@ -236,6 +236,8 @@ BODIES: dict[str, Any] = {
     "NewConversation": {"to": ["P21"], "subject": "S", "body": "B"},
     "NewMessage": {"body": "I am a stranger"},
     "ReadTo": {"seq": 1},
+    "Look": {"stream": "a.1", "visible": True},
+    "Seen": {"upto": 1},
     "SyncWrites": {
         "writes": [
             {"client_id": "a", "kind": "acknowledge", "notification": 1},
