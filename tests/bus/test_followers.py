@@ -199,7 +199,7 @@ async def test_nobody_skips_what_commits_late_and_nobody_hears_it_twice(town_dsn
         bus = BadBus(dice)
         relay = relaying(db, bus)
 
-        async def write(number: int, may_commit: trio.Event, published: trio.Event) -> None:
+        async def write(number: int, may_commit: trio.Event, published: trio.Event, ended: trio.Event) -> None:
             with suppress(RolledBack):
                 async with others.transaction() as tx:
                     event = announcement(f"late-{number}", dice.choice(AUDIENCES))
@@ -209,18 +209,22 @@ async def test_nobody_skips_what_commits_late_and_nobody_hears_it_twice(town_dsn
                     if dice.random() < 0.2:
                         raise RolledBack
                 committed.add(answer["notification"])
+            ended.set()
 
         async def write_all() -> None:
             for at in range(rounds):
-                gates = [trio.Event() for _ in range(writers)]
+                gates = [(trio.Event(), trio.Event()) for _ in range(writers)]
                 async with trio.open_nursery() as nursery:
-                    for place, gate in enumerate(gates):
+                    for place, (gate, ended) in enumerate(gates):
                         published = trio.Event()
-                        nursery.start_soon(write, at * writers + place, gate, published)
+                        nursery.start_soon(write, at * writers + place, gate, published, ended)
                         await published.wait()  # ids are taken in this order
                     dice.shuffle(gates)
-                    for gate in gates:
+                    for place, (gate, ended) in enumerate(gates):
                         gate.set()
+                        if place == 0:  # it has its place in the feed before those whose ids are lower
+                            await ended.wait()
+                            await relay.relay(5)
                         for _ in range(dice.randrange(3)):
                             await naive_look()
             finished.set()

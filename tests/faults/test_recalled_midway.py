@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from ent_notify.engine import open_engine
@@ -20,7 +21,7 @@ async def test_a_campaign_recalled_midway_stops_and_is_replaced(
 ) -> None:
     async with (
         open_region(region, postgres, "recalled_midway") as dsn,
-        open_servers(dsn, tmp_path) as servers,  # leases of two seconds: some are lost here
+        open_servers(dsn, tmp_path) as servers,  # short leases: some are lost here
         open_engine(servers.settings()) as engine,
         open_worker(servers, "one") as one,
         open_worker(servers, "two") as two,
@@ -33,11 +34,17 @@ async def test_a_campaign_recalled_midway_stops_and_is_replaced(
         control = await engine.campaigns.recall(campaign, by="test", reason="wrong audience")
         assert (await engine.ledger(campaign)).adds_up
         assert (await engine.campaigns.wait_released(campaign)).in_hand == 0
+        # A lease may have run out while its worker waited for the machine: the campaign is released, and yet that
+        # worker has a word to say of its last window, which moves the account. After they have ended, nobody has.
+        for worker in (one, two):
+            worker.send_signal(signal.SIGTERM)
+            assert await worker.wait() == 0
         stopped = await engine.ledger(campaign)
         mailed = (await servers.received())["email"]
         assert control.replacement is not None
-        while not (replaced := await engine.ledger(control.replacement)).planned or replaced.pending:
-            assert (one.returncode, two.returncode) == (None, None), "a worker ended by itself"
+        async with open_worker(servers, "three") as three:
+            while not (replaced := await engine.ledger(control.replacement)).planned or replaced.pending:
+                assert three.returncode is None, "a worker ended by itself"
 
         # the account of what was stopped is closed, and no mail has left since
         ledger, channels = (await engine.ledgers(2))[1]
@@ -46,13 +53,14 @@ async def test_a_campaign_recalled_midway_stops_and_is_replaced(
         assert ledger.suppressed["recalled"] > 0, "the campaign was over before it was recalled"
         parts = {part.provider or part.channel: part for part in channels}
         received, shown = await servers.received(), await servers.distinct()
-        assert received["email"] == mailed == parts["email"].accepted
+        assert received["email"] == mailed
+        assert shown["email"] == parts["email"].accepted  # (a window whose lease was lost was sent twice)
 
         # each phone that shows anything shows the replacement, under the same collapse id: one alert, not two
         assert (replaced.failed, replaced.adds_up) == ({}, True)
         now_shown = {part.provider: part.accepted for part in (await engine.ledgers(1))[0][1]}
         for provider in ("apns", "fcm"):
-            assert received[provider] == parts[provider].accepted + now_shown[provider]
+            assert received[provider] >= parts[provider].accepted + now_shown[provider]
             assert shown[provider] == now_shown[provider] >= parts[provider].accepted
 
         assert await engine.db.fetchval(TEXTS) == 0

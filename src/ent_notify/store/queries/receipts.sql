@@ -13,9 +13,14 @@ select id, email from person where id = any (:people::int[]) and email is not nu
 -- name: mail_answers
 -- How many mails of a lane were accepted since then (no reason), and how many bounced, by reason.
 with h as materialized (
-    select c.id, c.campaign_id, c.accepted
-    from notification n join chunk c on c.campaign_id = n.id
-    where n.published_at >= :since and c.lane_id = :lane_id::smallint
+    select c.id, n.id as campaign_id, c.accepted
+    from notification n
+    cross join lateral (   -- (offset 0: by index, campaign by campaign, whatever the time is taken for)
+        select h.id, h.accepted from chunk h
+        where h.campaign_id = n.id and h.lane_id = :lane_id::smallint
+        offset 0
+    ) c
+    where n.published_at >= :since
 )
 select null as reason, coalesce(sum(h.accepted), 0)::int as n from h
 union all
