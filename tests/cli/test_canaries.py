@@ -116,7 +116,7 @@ ca_file = "fcm.pem"
 async def wait_settled(engine: Engine, campaigns: int) -> None:
     while True:
         ledgers = [ledger for ledger, _ in await engine.ledgers()]
-        if len(ledgers) == campaigns and not any(ledger.pending + ledger.held for ledger in ledgers):
+        if len(ledgers) == campaigns and all(each.planned and not each.pending + each.held for each in ledgers):
             return
         await engine.clock.sleep(0.1)
 
