@@ -41,6 +41,12 @@ REGISTRY: tuple[Benchmark, ...] = (
         full=_arguments("--people 1500000 --seconds 60 --pairs 7 --per-second 3000"),
     ),
     Benchmark(
+        "message_posts",
+        ("15",),
+        short=_arguments("--pairs 3 --each 1000"),
+        full=_arguments("--pairs 7 --each 4000"),
+    ),
+    Benchmark(
         "small_campaigns",
         ("16",),
         short=_arguments("--people 150000 --pairs 3 --each 625"),

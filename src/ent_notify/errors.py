@@ -13,6 +13,7 @@ Each message says what was wrong, with which value, and what to do about it::
     │   ├── SourceError        the export itself cannot be read
     │   └── TooManyRemovals    it would remove more people than the set share: nothing was changed
     ├── MalformedDevice        a push token or a browser's subscription cannot be one
+    ├── MalformedRules         rules of who may write to whom are not written as they must be
     ├── NotFound               no such campaign, notification, person or conversation (or not yours)
     ├── NotAllowed             this person may not do that
     ├── StoreError             the database
@@ -82,6 +83,10 @@ class TooManyRemovals(DirectoryError):
 
 class MalformedDevice(EntNotifyError):
     """A push token or a browser's subscription cannot be one; the message says why and quotes none of it."""
+
+
+class MalformedRules(EntNotifyError):
+    """Rules of who may write to whom are not written as they must be; the message names the place. Nothing changed."""
 
 
 class NotFound(EntNotifyError):

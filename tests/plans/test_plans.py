@@ -107,7 +107,7 @@ QUESTIONS: dict[str, tuple[str, int, Parameters]] = {
         lambda s: {"person_id": GUARDIAN, "now": NOW, "low": 0, "before": 1_990, "most": 100}),
     "sync: conversations": (
         "sync.conversations", 100,
-        lambda s: {"person_id": GUARDIAN, "since": 1, "after": 0, "most": 21, "most_messages": 20,
+        lambda s: {"person_id": GUARDIAN, "now": NOW, "since": 1, "after": 0, "most": 21, "most_messages": 20,
                    "most_bytes": 64_000}),
     "feed after": ("inbox.feed_after", 150, lambda s: {"after": 1_900, "most": 100}),
     "keys": ("streams.keys", 100, lambda s: {"people": [GUARDIAN], "now": NOW}),

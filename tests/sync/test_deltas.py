@@ -13,6 +13,7 @@ from ent_notify.errors import MalformedSync
 from ent_notify.model.audience import Everyone
 from ent_notify.model.events import Announcement
 from ent_notify.model.inbox import Reader
+from ent_notify.ports import Unobserved
 from ent_notify.settings import SyncSettings
 from ent_notify.wire.forms import JSON, MSGPACK
 
@@ -33,6 +34,7 @@ async def publish(town: Town, key: str, audience: dict[str, Any] = EVERYONE, rep
 
 
 async def relay(town: Town) -> None:
+    await town.engine.conversations.correspondence(Unobserved()).step()
     await town.engine.db.fetchval("fanout.relay", most=1_000)
 
 

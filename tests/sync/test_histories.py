@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from tests.engine.conftest import TUESDAY, Town, open_town
 
+from ent_notify.ports import Unobserved
 from ent_notify.settings import SyncSettings
 from ent_notify.wire.forms import JSON, MSGPACK
 
@@ -55,7 +56,8 @@ AUDIENCES: dict[str, tuple[dict[str, Any], frozenset[Key], frozenset[Key]]] = {
 CLEAN = (
     "set search_path = ent_notify;"
     "truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share,"
-    " retraction, client_write, acknowledgement, conversation, participant, message restart identity;"
+    " retraction, client_write, acknowledgement, conversation, participant, message,"
+    " conversation_key, message_change, message_due, message_draft restart identity;"
     "update feed set last_seq = 0;"
     "update guardian_link set restricted = false where pupil_id in (1, 5) and guardian_id = 11;"
     "delete from membership where group_id in (7, 8) and person_id in (1, 5, 21);"
@@ -241,6 +243,7 @@ class Histories(RuleBasedStateMachine):
     @rule(others=st.sampled_from([("P11",), ("P1",), ("P1", "P11")]))
     def start_a_conversation(self, others: tuple[str, ...]) -> None:
         number, _ = self.call(self.engine.start_conversation, "P21", others, "Sujet", "Bonjour")
+        self._announce()
         self.world.talks[number] = Talk(("P21", *others))
         self.world.post(number, "P21", "Bonjour", self._now())
         self.wait()
@@ -365,6 +368,7 @@ class Histories(RuleBasedStateMachine):
 
     def _flush(self, owned: Owned) -> None:
         answers = self.call(send, self.engine, self.readers[owned.person], owned.unsent, owned.device.form)
+        self._announce()
         before = {answer["client_id"]: answer for answer in owned.answers or ()}
         owned.answers = []
         for write in owned.unsent:
@@ -374,6 +378,9 @@ class Histories(RuleBasedStateMachine):
             owned.answers.append(told)
         assert answers == owned.answers
         self.wait()
+
+    def _announce(self) -> None:
+        self.call(self.engine.conversations.correspondence(Unobserved()).step)
 
     def wait(self) -> None:
         self.town.clock.advance(timedelta(minutes=1))

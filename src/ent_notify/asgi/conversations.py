@@ -131,7 +131,7 @@ async def read(call: Call) -> ConversationPage:
 
 async def mark(call: Call) -> HasRead:
     """Say how far one has read."""
-    seq = await call.engine.personal.read_conversation(call.reader, call.number("conversation"), call.given(ReadTo).seq)
+    seq = await call.engine.conversations.mark_read(call.reader, call.number("conversation"), call.given(ReadTo).seq)
     return HasRead(read_seq=seq)
 
 

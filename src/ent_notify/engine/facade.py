@@ -16,6 +16,7 @@ from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
 from ent_notify.engine.campaigns import Campaigns
+from ent_notify.engine.conversations import Conversations
 from ent_notify.engine.evidence import Evidence
 from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
 from ent_notify.engine.personal import Personal
@@ -23,12 +24,13 @@ from ent_notify.engine.phones import Phones
 from ent_notify.engine.receipts import Receipts
 from ent_notify.engine.upkeep import upkeep_of
 from ent_notify.engine.webpush import WebPush, kept_token
-from ent_notify.errors import NotAllowed, PublishError
+from ent_notify.errors import PublishError
 from ent_notify.flows.deliver import DeliveryBounds, Outbox
 from ent_notify.flows.directory import sync
 from ent_notify.flows.fanout import Worker
 from ent_notify.flows.outbox import DeliveryIds, MailOutbox, PushOutbox, Unsubscribe
 from ent_notify.model.audience import Audience
+from ent_notify.model.conversations import NewConversation, Shape
 from ent_notify.model.delivery import Ledger
 from ent_notify.model.directory import OnProgress, SyncReport
 from ent_notify.model.events import BUILT_IN, Event
@@ -38,9 +40,7 @@ from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader
 from ent_notify.model.people import DeviceId, DeviceRegistration, Preference, Profile, Provider, SourceItem
 from ent_notify.model.receipts import BounceCounts
 from ent_notify.model.subjects import HeldSubjects
-from ent_notify.policy.contact import may_open
 from ent_notify.policy.forecast import Forecast
-from ent_notify.policy.messages import check_body, check_subject
 from ent_notify.policy.pause import PauseHours
 from ent_notify.policy.retry import RetryBounds
 from ent_notify.ports import Bus, Clock, EngineObserver, MailChannel, PushChannel, Unobserved
@@ -80,7 +80,10 @@ class Engine:
         self._explaining = PostgresExplaining(db)
         self._inbox = PostgresInbox(db)
         self._streams = PostgresStreams(db)
-        self._conversations = PostgresConversations(db)
+        conversations = PostgresConversations(db)
+        self.conversations = Conversations(
+            db, conversations, clock, timedelta(minutes=settings.conversations.edit_minutes)
+        )
         self._fanout = SayingFanout(db, bus, self._inbox)
         self._directory = PostgresDirectory(db)
         self._devices = PostgresDevices(db)
@@ -94,9 +97,7 @@ class Engine:
         )
         self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
         self.evidence = Evidence(PostgresEvidence(db), bus, clock, settings.evidence)
-        self.phones = Phones(
-            PostgresSync(db, self._conversations), self.words, clock, settings.sync, self.evidence.read
-        )
+        self.phones = Phones(PostgresSync(db, conversations), self.words, clock, settings.sync, self.evidence.read)
         self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
@@ -288,34 +289,17 @@ class Engine:
     async def start_conversation(
         self, author: str, recipients: Sequence[str], subject: str, body: str
     ) -> tuple[int, int]:
-        """Open a conversation with its first message; answers (conversation, seq).
-
-        Raises NotFound for an unknown person, NotAllowed where the contact policy says no, MalformedMessage for a text
-        that cannot be kept; then nothing is written.
-        """
-        check_subject(subject)
-        check_body(body)
-        writer = await self.reader(author)
-        readers = [await self.reader(person) for person in recipients]
-        for reader in readers:
-            if not may_open(Profile(writer.profile), Profile(reader.profile)):
-                raise NotAllowed(
-                    f"a {Profile(writer.profile).name.lower()} may not open a conversation with a "
-                    f"{Profile(reader.profile).name.lower()}; they may answer one"
-                )
-        return await self._conversations.start(writer, readers, subject, body, self.clock.now())
+        """Open a group conversation: see ``conversations.open``, which knows every other shape."""
+        new = NewConversation(shape=Shape.GROUP, subject=subject, body=body, to=tuple(dict.fromkeys(recipients)))
+        return await self.conversations.open(await self.reader(author), new)
 
     async def post(self, conversation: int, author: str, body: str) -> int:
-        """Add a message to a conversation; answers its seq.
-
-        Raises NotFound for who does not take part in it, MalformedMessage for a text that cannot be kept.
-        """
-        check_body(body)
-        return await self._conversations.post(conversation, await self.reader(author), body, self.clock.now())
+        """Add a message to a conversation: see ``conversations.post``."""
+        return await self.conversations.post(conversation, await self.reader(author), body)
 
     async def conversation(self, conversation: int, reader: Reader, after: int = 0) -> Conversation:
-        """A conversation as a participant sees it. Raises NotFound for anybody else."""
-        return await self._conversations.read(conversation, reader, after)
+        """A conversation as a participant sees it, with its next 100 messages. Raises NotFound for anybody else."""
+        return await self.conversations.page(conversation, reader, after)
 
     # ------------------------------------------------------------ the live feed (FeedPort)
 
@@ -411,6 +395,7 @@ class Engine:
             observer=self._observer,
             late=self.receipts.late_answers,
             upkeep=self.upkeep,
+            errands=(self.conversations.correspondence(self._observer).step,),
         )
 
     async def apply_limits(self) -> None:

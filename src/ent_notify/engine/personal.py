@@ -67,10 +67,6 @@ class Personal:
         await self._store.prefer(reader.person, choices)
         return await self._store.preferences(reader.person)
 
-    async def read_conversation(self, reader: Reader, conversation: int, seq: int) -> int:
-        """Note that a participant has read up to a message; where they are now. Raises NotFound for anybody else."""
-        return await self._store.read_conversation(reader.person, conversation, seq)
-
     async def unsubscribe_link(self, token: str) -> UnsubscribeLink:
         """Whom a mail's unsubscribe link (its ``t``) is for. Raises NotFound for one that we did not sign."""
         read = self._unsubscribe.read(token)

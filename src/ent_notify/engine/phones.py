@@ -79,7 +79,7 @@ class Phones:
         reset = reset or stale(known, state, now, self._bounds.horizon)
         if known is None or reset is not None:
             at = begin(reader.person, state, now, self._bounds.newest)
-            since = await self._store.newest_conversations(reader.person, self._bounds.newest_conversations)
+            since = await self._store.newest_conversations(reader.person, self._bounds.newest_conversations, now)
             at = replace(at, moved=since)
         else:
             at = replace(resume(known, state, self._bounds.newest), issued=int(now.timestamp()))

@@ -57,6 +57,8 @@ class Worker:
     observer: FanoutObserver = field(default_factory=Unobserved)
     late: LateAnswers | None = None
     upkeep: Upkeep | None = None
+    errands: Sequence[Callable[[], Awaitable[int]]] = ()
+    """Work of others that may publish, done before each relay; each answers how many things it moved."""
     draining: bool = False
     claimed: int = 0
     _care: dict[int, LaneCare] = field(default_factory=dict)
@@ -73,11 +75,15 @@ class Worker:
     async def tick(self) -> int:
         """Relay, plan, take late answers in, promote: once; answers how many things moved. Planning runs until nothing
         waits."""
-        moved = await self._relay()
+        moved = await self._run_errands()
+        moved += await self._relay()
         moved += await self._plan()
         moved += await self._take_late()
         moved += await self._promote()
         return moved
+
+    async def _run_errands(self) -> int:
+        return sum([await errand() for errand in self.errands])
 
     async def _relay(self) -> int:
         moved = await self.store.relay(_RELAY_BATCH)
@@ -141,6 +147,7 @@ class Worker:
 
     async def _round(self, nursery: trio.Nursery, served: set[int]) -> int:
         """Look, do what there is to do, and wake the senders of lanes that have something to claim."""
+        done = await self._run_errands()
         waiting = await self.store.look(self.clock.now())
         self._ready = waiting.ready
         if waiting.ready.keys() - served:
@@ -153,7 +160,7 @@ class Worker:
                         nursery.start_soon(self._serve_on, lane, outbox)
         for lane_id in waiting.ready.keys() & served:
             self._bells[lane_id].unpark_all()
-        moved = 0
+        moved = done
         if waiting.relay:
             moved += await self._relay()
         if waiting.plan or moved:

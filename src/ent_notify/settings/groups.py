@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ent_notify.policy.webpush import KNOWN_HOSTS
 from ent_notify.settings.base import Group
+from ent_notify.settings.conversations import ConversationSettings
 from ent_notify.settings.evidence import EvidenceSettings
 from ent_notify.settings.kinds import (
     EMBEDDED,
@@ -473,6 +474,7 @@ class Settings(BaseSettings):
     bus: BusSettings = BusSettings()
     api: ApiSettings = ApiSettings()
     sync: SyncSettings = SyncSettings()
+    conversations: ConversationSettings = ConversationSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     rates: RateSettings = RateSettings()
     pause: PauseSettings = PauseSettings()

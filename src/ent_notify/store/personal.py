@@ -65,12 +65,3 @@ class PostgresPersonal:
         """The person's language; None for nobody, and for one who has left."""
         language: str | None = await self._db.fetchval("personal.language", person_id=person)
         return language
-
-    async def read_conversation(self, person: int, conversation: int, seq: int) -> int:
-        """Note that a participant has read up to ``seq``; where they are now. Raises NotFound for anybody else."""
-        read: int | None = await self._db.fetchval(
-            "personal.read_conversation", person_id=person, conversation=conversation, seq=seq
-        )
-        if read is None:
-            raise NotFound(f"there is no conversation {conversation} for this person")
-        return read

@@ -12,6 +12,17 @@ CREATE TYPE ent_notify.piece AS (
 	targets integer[]
 );
 
+CREATE FUNCTION ent_notify.announce_message(event jsonb, at timestamp with time zone) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    perform publish(event, at);
+    return null;
+exception when sqlstate 'EN001' or sqlstate 'EN002' or sqlstate 'EN005' then
+    return sqlerrm;
+end $$;
+
 CREATE FUNCTION ent_notify.audience_clauses(expr jsonb, bind jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -294,6 +305,57 @@ CREATE FUNCTION ent_notify.close_chunks(chunks bigint[], why text, at timestamp 
         failed = h.failed + coalesce(k.failed, 0)
     from rest left join counted k on k.chunk_id = rest.id
     where h.id = rest.id
+$$;
+
+CREATE FUNCTION ent_notify.contact_facts(writer integer, people integer[], at timestamp with time zone) RETURNS TABLE(person_id integer, external_id text, profile smallint, function text, shared jsonb, guardian boolean, schools text[])
+    LANGUAGE sql STABLE
+    AS $$
+    with mine as materialized (
+        select c.*, w.profile as writer_profile from ent_notify.near_groups(writer, at) c, ent_notify.person w where w.id = writer
+    ),
+    asked as materialized (
+        select distinct person_id from unnest(people) a (person_id)
+    )
+    select p.id, p.external_id, p.profile, p.function,
+           coalesce((
+               select jsonb_object_agg(s.uai, s.relations)
+               from (
+                   select x.uai, array_remove(array[
+                       'same_school',
+                       case when bool_or(o.group_id = m.group_id and o.kind = 4) and p.profile < 3 and min(m.writer_profile) < 3
+                            then 'same_class' end,
+                       case when bool_or(o.group_id = m.group_id and o.kind in (4, 5)) and (p.profile = 3) <> (min(m.writer_profile) = 3)
+                            then 'teaches' end
+                   ], null) as relations
+                   from mine m
+                   join ent_notify.near_groups(p.id, at) o on o.school_id = m.school_id
+                   join ent_notify.school x on x.id = m.school_id
+                   group by x.uai
+               ) s
+           ), '{}'),
+           exists (
+               select from ent_notify.guardian_link l
+               where l.legal_level in (1, 2) and not l.restricted
+                 and ((l.pupil_id = p.id and l.guardian_id = writer) or (l.guardian_id = p.id and l.pupil_id = writer))
+           ),
+           array(
+               select x.uai from ent_notify.school x
+               where x.id in (select m.school_id from mine m union select o.school_id from ent_notify.near_groups(p.id, at) o)
+               order by x.uai
+           )
+    from asked a
+    join ent_notify.person p on p.id = a.person_id and p.hidden_at is null
+$$;
+
+CREATE FUNCTION ent_notify.conversations_of(reader integer, at timestamp with time zone) RETURNS TABLE(conversation_id bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    select p.conversation_id from ent_notify.participant p where p.person_id = reader
+    union
+    select y.conversation_id
+    from ent_notify.reader_keys(reader, at) k
+    join ent_notify.conversation_key y on y.scope = k.scope and y.ref = k.ref and not y.joinable
+    where k.scope in (1, 2, 4) and k.until > at
 $$;
 
 CREATE FUNCTION ent_notify.enter_streams(asked_tickets bytea[], asked_sessions bytea[], new_digests bytea[], at timestamp with time zone, life interval) RETURNS TABLE(place bigint, session_id bigint, person_id integer, is_new boolean)
@@ -723,6 +785,20 @@ CREATE FUNCTION ent_notify.missed(reader integer, after_seq bigint, most integer
     order by hit.feed_seq limit most
 $$;
 
+CREATE FUNCTION ent_notify.near_groups(who integer, at timestamp with time zone) RETURNS TABLE(group_id integer, kind smallint, school_id integer)
+    LANGUAGE sql STABLE
+    AS $$
+    select g.id, g.kind, g.school_id
+    from ent_notify.membership m join ent_notify.people_group g on g.id = m.group_id
+    where m.person_id = who and m.valid_from <= at and m.valid_until > at
+    union
+    select g.id, g.kind, g.school_id
+    from ent_notify.guardian_link l
+    join ent_notify.membership m on m.person_id = l.pupil_id and m.valid_from <= at and m.valid_until > at
+    join ent_notify.people_group g on g.id = m.group_id
+    where l.guardian_id = who and l.legal_level in (1, 2) and not l.restricted
+$$;
+
 CREATE FUNCTION ent_notify.new_turns(chunks bigint[]) RETURNS TABLE(chunk_id bigint, turn bigint)
     LANGUAGE sql
     AS $$
@@ -874,6 +950,33 @@ begin
     on conflict (name) do nothing;
     return null;
 end $$;
+
+CREATE FUNCTION ent_notify.parts(reader integer, wanted bigint[], at timestamp with time zone) RETURNS TABLE(conversation_id bigint, first_seq integer, last_seq integer, read_seq integer, active boolean)
+    LANGUAGE sql STABLE
+    AS $$
+    select c.id, greatest(s.first_seq, coalesce(p.cleared_seq, 0) + 1), least(c.last_seq, p.until_seq),
+           greatest(coalesce(p.read_seq, 0), s.first_seq - 1), p.until_seq is null
+    from ent_notify.conversation c
+    left join ent_notify.participant p on p.conversation_id = c.id and p.person_id = reader
+    left join lateral (
+        select min(k.since) as since
+        from ent_notify.conversation_key y
+        join ent_notify.reader_keys(reader, at) k on k.scope = y.scope and k.ref = y.ref and k.until > at
+        where c.keyed and y.conversation_id = c.id and (not y.joinable or p.joined)
+    ) k on c.keyed
+    cross join lateral (
+        select case when p.member and not p.joined then p.first_seq
+                    when p.joined and k.since is not null then p.first_seq
+                    when k.since is null then null
+                    when c.late_sees = 1 or k.since <= c.started_at then 1
+                    else coalesce((
+                        select m.seq + 1 from ent_notify.message m
+                        where m.conversation_id = c.id and m.posted_at < k.since order by m.seq desc limit 1
+                    ), 1) end as first_seq
+    ) s
+    where c.id = any (wanted) and s.first_seq is not null
+      and (c.shape <> 5 or (select w.profile from ent_notify.person w where w.id = reader) >= 3)
+$$;
 
 CREATE FUNCTION ent_notify.pause_campaign(wanted bigint, who text, why text, at timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql
@@ -1180,6 +1283,10 @@ begin
     return null;
 end $$;
 
+CREATE FUNCTION ent_notify.plain(text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN lower(regexp_replace(NORMALIZE($1, NFD), '[\u0300-\u036f]'::text, ''::text, 'g'::text));
+
 CREATE FUNCTION ent_notify.plan_campaigns(campaigns bigint[], zones text[], holds timestamp with time zone[], default_hold timestamp with time zone, at timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -1262,6 +1369,48 @@ begin
         else
             return query select * from pieces_of(campaigns, zones, holds, default_hold, at);
         end if;
+    end if;
+end $$;
+
+CREATE FUNCTION ent_notify.post_message(wanted bigint, author integer, content text, at timestamp with time zone, check_after timestamp with time zone, checked boolean DEFAULT false, answered integer DEFAULT NULL::integer, OUT said text, OUT seq integer) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    c conversation;
+    p participant;
+begin
+    select * into c from conversation where id = wanted for no key update;
+    select * into p from participant where conversation_id = wanted and person_id = author;
+    if c.id is null
+       or ((p.member is not true or p.joined or c.shape = 5) and not exists (select from parts(author, array[wanted], at)))
+    then
+        said := 'stranger';
+    elsif p.until_seq is not null then
+        said := 'left';
+    elsif c.closed_at is not null then
+        said := 'closed';
+    elsif c.replies < 2 and c.started_by <> author then
+        said := 'no_replies';
+    elsif c.pair is not null and exists (
+        select from contact_block b where b.person_id = any (c.pair) and b.person_id <> author and b.blocked_id = author
+    ) then
+        said := 'blocked';
+    elsif not checked and (p.checked_at is null or p.checked_at < check_after or p.checked_at > at
+                           or p.checked_at <= (select max(r.changed_at) from contact_rules r)) then
+        said := 'check';
+    else
+        said := 'posted';
+        update conversation set last_seq = last_seq + 1, last_at = greatest(last_at, at) where id = wanted
+        returning last_seq, last_at into seq, at;
+        insert into message (conversation_id, seq, author_id, body, posted_at, answers)
+        values (wanted, seq, author, content, at, answered);
+        insert into message_due (conversation_id, seq) values (wanted, seq);
+        insert into participant as k (conversation_id, person_id, member, read_seq, wrote, checked_at, read_at)
+        values (wanted, author, false, post_message.seq, true, at, at)
+        on conflict (conversation_id, person_id) do update
+        set read_seq = excluded.read_seq, wrote = true, read_at = at,
+            checked_at = case when checked then at else k.checked_at end;
     end if;
 end $$;
 
@@ -2103,6 +2252,19 @@ CREATE TABLE ent_notify.client_write (
     CONSTRAINT client_write_client_id_check CHECK (((char_length(client_id) >= 1) AND (char_length(client_id) <= 64)))
 );
 
+CREATE TABLE ent_notify.contact_block (
+    person_id integer NOT NULL,
+    blocked_id integer NOT NULL,
+    blocked_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE ent_notify.contact_rules (
+    school_id integer,
+    data jsonb NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    changed_by text NOT NULL
+);
+
 CREATE TABLE ent_notify.conversation (
     id bigint NOT NULL,
     subject text NOT NULL,
@@ -2110,6 +2272,16 @@ CREATE TABLE ent_notify.conversation (
     started_at timestamp with time zone NOT NULL,
     last_seq integer DEFAULT 0 NOT NULL,
     moved bigint DEFAULT ent_notify.this_transaction() NOT NULL,
+    shape smallint DEFAULT 2 NOT NULL,
+    replies smallint DEFAULT 2 NOT NULL,
+    late_sees smallint DEFAULT 0 NOT NULL,
+    keyed boolean DEFAULT false NOT NULL,
+    about_id integer,
+    pair integer[],
+    language text,
+    last_at timestamp with time zone DEFAULT now() NOT NULL,
+    closed_at timestamp with time zone,
+    closed_by integer,
     CONSTRAINT conversation_subject_check CHECK (((char_length(subject) >= 1) AND (char_length(subject) <= 200)))
 );
 
@@ -2120,6 +2292,14 @@ ALTER TABLE ent_notify.conversation ALTER COLUMN id ADD GENERATED ALWAYS AS IDEN
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE ent_notify.conversation_key (
+    conversation_id bigint NOT NULL,
+    scope smallint NOT NULL,
+    ref integer NOT NULL,
+    joinable boolean DEFAULT false NOT NULL,
+    CONSTRAINT conversation_key_scope_check CHECK ((scope = ANY (ARRAY[1, 2, 4])))
 );
 
 CREATE UNLOGGED TABLE ent_notify.departure (
@@ -2239,7 +2419,72 @@ CREATE TABLE ent_notify.message (
     body text NOT NULL,
     posted_at timestamp with time zone NOT NULL,
     moved bigint DEFAULT ent_notify.this_transaction() NOT NULL,
-    CONSTRAINT message_body_check CHECK (((char_length(body) >= 1) AND (char_length(body) <= 20000)))
+    answers integer,
+    edited_at timestamp with time zone,
+    recalled_at timestamp with time zone,
+    recalled_by integer,
+    CONSTRAINT message_body_check CHECK (((char_length(body) <= 20000) AND ((body <> ''::text) OR (recalled_at IS NOT NULL))))
+);
+
+CREATE TABLE ent_notify.message_change (
+    id bigint NOT NULL,
+    conversation_id bigint NOT NULL,
+    seq integer NOT NULL,
+    kind smallint NOT NULL,
+    body text,
+    changed_by integer NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    read_by integer[],
+    moved bigint DEFAULT ent_notify.this_transaction() NOT NULL
+);
+
+ALTER TABLE ent_notify.message_change ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.message_change_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.message_draft (
+    id bigint NOT NULL,
+    author_id integer NOT NULL,
+    conversation_id bigint,
+    content jsonb NOT NULL,
+    state smallint DEFAULT 0 NOT NULL,
+    send_on date,
+    send_time time without time zone,
+    send_zone text,
+    due_at timestamp with time zone,
+    refusal text,
+    sent_to bigint,
+    sent_seq integer,
+    updated_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ent_notify.message_draft ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.message_draft_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.message_due (
+    place bigint NOT NULL,
+    conversation_id bigint NOT NULL,
+    seq integer NOT NULL
+);
+
+ALTER TABLE ent_notify.message_due ALTER COLUMN place ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.message_due_place_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE ent_notify.notification (
@@ -2286,7 +2531,21 @@ CREATE TABLE ent_notify.participant (
     conversation_id bigint NOT NULL,
     person_id integer NOT NULL,
     read_seq integer DEFAULT 0 NOT NULL,
-    moved bigint DEFAULT ent_notify.this_transaction() NOT NULL
+    moved bigint DEFAULT ent_notify.this_transaction() NOT NULL,
+    member boolean DEFAULT true NOT NULL,
+    joined boolean DEFAULT false NOT NULL,
+    copy smallint DEFAULT 0 NOT NULL,
+    first_seq integer DEFAULT 1 NOT NULL,
+    until_seq integer,
+    wrote boolean DEFAULT false NOT NULL,
+    checked_at timestamp with time zone,
+    read_at timestamp with time zone,
+    cleared_seq integer DEFAULT 0 NOT NULL,
+    gone integer[] DEFAULT '{}'::integer[] NOT NULL,
+    archived_at timestamp with time zone,
+    favourite boolean DEFAULT false NOT NULL,
+    muted boolean DEFAULT false NOT NULL,
+    labels text[] DEFAULT '{}'::text[] NOT NULL
 );
 
 CREATE TABLE ent_notify.people_group (
@@ -2461,6 +2720,12 @@ SELECT pg_catalog.setval('ent_notify.device_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.lane_id_seq', 2, true);
 
+SELECT pg_catalog.setval('ent_notify.message_change_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.message_draft_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.message_due_place_seq', 1, false);
+
 SELECT pg_catalog.setval('ent_notify.notification_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.people_group_id_seq', 1, false);
@@ -2491,6 +2756,15 @@ ALTER TABLE ONLY ent_notify.chunk
 
 ALTER TABLE ONLY ent_notify.client_write
     ADD CONSTRAINT client_write_pkey PRIMARY KEY (person_id, client_id);
+
+ALTER TABLE ONLY ent_notify.contact_block
+    ADD CONSTRAINT contact_block_pkey PRIMARY KEY (person_id, blocked_id);
+
+ALTER TABLE ONLY ent_notify.contact_rules
+    ADD CONSTRAINT contact_rules_school_id_key UNIQUE NULLS NOT DISTINCT (school_id);
+
+ALTER TABLE ONLY ent_notify.conversation_key
+    ADD CONSTRAINT conversation_key_pkey PRIMARY KEY (conversation_id, scope, ref);
 
 ALTER TABLE ONLY ent_notify.conversation
     ADD CONSTRAINT conversation_pkey PRIMARY KEY (id);
@@ -2530,6 +2804,15 @@ ALTER TABLE ONLY ent_notify.mail_domain
 
 ALTER TABLE ONLY ent_notify.membership
     ADD CONSTRAINT membership_pkey PRIMARY KEY (group_id, person_id);
+
+ALTER TABLE ONLY ent_notify.message_change
+    ADD CONSTRAINT message_change_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.message_draft
+    ADD CONSTRAINT message_draft_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.message_due
+    ADD CONSTRAINT message_due_pkey PRIMARY KEY (place);
 
 ALTER TABLE ONLY ent_notify.message
     ADD CONSTRAINT message_pkey PRIMARY KEY (conversation_id, seq);
@@ -2631,6 +2914,12 @@ CREATE INDEX chunk_ready ON ent_notify.chunk USING btree (lane_id, urgency, turn
 
 CREATE INDEX client_write_old ON ent_notify.client_write USING btree (written_at);
 
+CREATE INDEX contact_block_blocked ON ent_notify.contact_block USING btree (blocked_id) INCLUDE (person_id);
+
+CREATE INDEX conversation_key_reader ON ent_notify.conversation_key USING btree (scope, ref, conversation_id);
+
+CREATE UNIQUE INDEX conversation_pair ON ent_notify.conversation USING btree (pair) WHERE (pair IS NOT NULL);
+
 CREATE INDEX departure_due ON ent_notify.departure USING btree (due_at);
 
 CREATE INDEX device_dropped ON ent_notify.device USING btree (dropped_at) WHERE (dropped_at IS NOT NULL);
@@ -2642,6 +2931,12 @@ CREATE UNIQUE INDEX device_token ON ent_notify.device USING btree (provider, tok
 CREATE INDEX guardian_link_guardian ON ent_notify.guardian_link USING btree (guardian_id) INCLUDE (pupil_id, legal_level, restricted);
 
 CREATE INDEX membership_person ON ent_notify.membership USING btree (person_id) INCLUDE (group_id, valid_from, valid_until);
+
+CREATE INDEX message_change_message ON ent_notify.message_change USING btree (conversation_id, seq, id);
+
+CREATE INDEX message_draft_author ON ent_notify.message_draft USING btree (author_id, id);
+
+CREATE INDEX message_draft_due ON ent_notify.message_draft USING btree (due_at) WHERE (state = 1);
 
 CREATE INDEX notification_published ON ent_notify.notification USING btree (published_at) INCLUDE (feed_seq);
 
@@ -2656,6 +2951,8 @@ CREATE INDEX outcome_campaign ON ent_notify.outcome USING btree (campaign_id, st
 CREATE INDEX outcome_on_screen ON ent_notify.outcome USING btree (person_id) WHERE ((state = 1) AND (reason = 'on_screen'::text));
 
 CREATE INDEX outcome_person ON ent_notify.outcome USING btree (person_id, campaign_id);
+
+CREATE INDEX participant_muted ON ent_notify.participant USING btree (conversation_id, person_id) WHERE muted;
 
 CREATE INDEX participant_person ON ent_notify.participant USING btree (person_id);
 
@@ -2721,14 +3018,26 @@ ALTER TABLE ONLY ent_notify.acknowledgement
 ALTER TABLE ONLY ent_notify.chunk
     ADD CONSTRAINT chunk_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
 
+ALTER TABLE ONLY ent_notify.contact_rules
+    ADD CONSTRAINT contact_rules_school_id_fkey FOREIGN KEY (school_id) REFERENCES ent_notify.school(id);
+
+ALTER TABLE ONLY ent_notify.conversation_key
+    ADD CONSTRAINT conversation_key_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY ent_notify.fair_share
     ADD CONSTRAINT fair_share_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
 
 ALTER TABLE ONLY ent_notify.mail_domain
     ADD CONSTRAINT mail_domain_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
 
+ALTER TABLE ONLY ent_notify.message_change
+    ADD CONSTRAINT message_change_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY ent_notify.message
     ADD CONSTRAINT message_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.message_draft
+    ADD CONSTRAINT message_draft_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ent_notify.participant
     ADD CONSTRAINT participant_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ent_notify.errors import NotFound
+from ent_notify.errors import NotAllowed, NotFound
 from ent_notify.model.inbox import Message, Reader
 from ent_notify.model.sync import (
     CAPPED_AT,
@@ -65,6 +65,7 @@ class PostgresSync:
                     "sync.conversations",
                     {
                         "person_id": person,
+                        "now": now,
                         "since": cursor.moved,
                         "after": cursor.conversation,
                         "most": bounds.conversations + 1,
@@ -89,9 +90,9 @@ class PostgresSync:
         )
         return [_item(row) for row in rows]
 
-    async def newest_conversations(self, person: int, most: int) -> int:
+    async def newest_conversations(self, person: int, most: int, now: datetime) -> int:
         """Since which transaction somebody's newest ``most`` conversations moved; 0 when there is none."""
-        since: int | None = await self._db.fetchval("sync.newest_conversations", person_id=person, most=most)
+        since: int | None = await self._db.fetchval("sync.newest_conversations", person_id=person, most=most, now=now)
         return since or 0
 
     async def write(self, reader: Reader, writes: Sequence[Write | Refused], now: datetime) -> list[WriteAnswer]:
@@ -113,7 +114,7 @@ class PostgresSync:
             elif each.client_id not in answers:
                 try:
                     result = await self._apply(tx, reader, each, now)
-                except NotFound as error:
+                except (NotFound, NotAllowed) as error:
                     answers[each.client_id] = WriteAnswer(each.client_id, done=False, error=str(error))
                     unused.append(each.client_id)
                     continue
@@ -147,7 +148,7 @@ class PostgresSync:
         return {row["client_id"]: _repeated(posts[row["client_id"]], row) for row in rows}
 
     async def _apply(self, tx: Transaction, reader: Reader, write: Write, now: datetime) -> Mapping[str, Any]:
-        """Do one write; what it made. Raises NotFound before anything is written."""
+        """Do one write; what it made. Raises NotFound or NotAllowed before anything is written."""
         if write.kind is WriteKind.POST:
             seq = await self._conversations.post_within(tx, write.conversation, reader, write.body, now)
             return {"conversation": write.conversation, "seq": seq}
@@ -170,10 +171,11 @@ class PostgresSync:
             return {"acknowledged_at": instant(at)}
         else:
             read = await tx.fetchval(
-                "personal.read_conversation",
+                "conversations.mark",
                 person_id=reader.person,
-                conversation=write.conversation,
+                conversation_id=write.conversation,
                 seq=min(write.upto, _LARGEST_SEQ),
+                now=now,
             )
             if read is None:
                 raise NotFound(f"there is no conversation {write.conversation} for {reader.id!r}")

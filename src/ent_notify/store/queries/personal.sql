@@ -105,11 +105,3 @@ where preference.enabled <> excluded.enabled;
 -- name: language$
 -- The language of somebody by internal id.
 select language from person where id = :person_id and hidden_at is null;
-
--- name: read_conversation$
--- A participant has read up to a place, and no further than there is; where that is now, nothing for a stranger.
-update participant p
-set read_seq = greatest(p.read_seq, least(:seq, c.last_seq))
-from conversation c
-where c.id = p.conversation_id and p.conversation_id = :conversation and p.person_id = :person_id
-returning p.read_seq;

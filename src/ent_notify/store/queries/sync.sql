@@ -117,11 +117,14 @@ cross join lateral (select * from notification n where n.id = e.notification_id 
 order by e.feed_seq desc;
 
 -- name: conversations
--- Somebody's conversations that moved since a transaction, by id, with the messages that are new: the newest of them, as
--- many and as long as is set, and one at least. `told_after`: every message after that seq is here.
-select c.id, c.subject, c.last_seq, p.read_seq, coalesce(x.told_after, c.last_seq) as told_after, coalesce(x.messages, '[]') as messages
-from participant p
-join conversation c on c.id = p.conversation_id
+-- Somebody's conversations that moved since a transaction, by id, as far as they see them, with the messages that are new:
+-- the newest of them, as many and as long as is set, and one at least; and those that were changed. `told_after`: every
+-- message after that seq is here.
+select c.id, c.subject, v.last_seq, v.read_seq, coalesce(x.told_after, v.last_seq) as told_after, coalesce(x.messages, '[]') as messages
+from conversations_of(:person_id, :now) o
+join conversation c on c.id = o.conversation_id
+left join participant p on p.conversation_id = c.id and p.person_id = :person_id
+cross join lateral parts(:person_id, array[c.id], :now) v
 cross join lateral (
     select coalesce((
         select s.seq from message s
@@ -129,29 +132,36 @@ cross join lateral (
     ), 0) as seq
 ) seen
 cross join lateral (
-    select min(m.seq) - 1 as told_after,
+    select min(m.seq) filter (where m.is_new) - 1 as told_after,
            jsonb_agg(jsonb_build_object('seq', m.seq, 'author', coalesce(a.external_id, ''),
                                         'author_name', btrim(concat_ws(' ', a.given_name, a.family_name)),
                                         'body', m.body, 'posted_at', m.posted_at) order by m.seq) as messages
     from (
-        select n.*, sum(octet_length(n.body)) over (order by n.seq desc) as bytes
+        select n.*, true as is_new, sum(octet_length(n.body)) over (order by n.seq desc) as bytes
         from (
-            select * from message s where s.conversation_id = c.id and s.seq > seen.seq
+            select s.seq, s.author_id, s.body, s.posted_at from message s
+            where s.conversation_id = c.id and s.seq > seen.seq and s.seq between v.first_seq and v.last_seq
             order by s.seq desc limit :most_messages
         ) n
+        union all
+        select s.seq, s.author_id, s.body, s.posted_at, false, 0
+        from message s
+        where s.conversation_id = c.id and s.seq <= seen.seq and s.seq between v.first_seq and v.last_seq
+          and s.seq in (select h.seq from message_change h where h.conversation_id = c.id and h.moved >= :since)
     ) m
     left join person a on a.id = m.author_id
-    where m.bytes <= :most_bytes or m.seq = c.last_seq
+    where (m.bytes <= :most_bytes or m.seq = v.last_seq) and (p.gone is null or m.seq <> all (p.gone))
 ) x
-where p.person_id = :person_id and c.id > :after and (c.moved >= :since or p.moved >= :since)
+where c.id > :after and (c.moved >= :since or p.moved >= :since)
 order by c.id limit :most;
 
 -- name: newest_conversations$
 -- Since which transaction somebody's newest conversations moved.
 select min(moved) from (
     select greatest(c.moved, p.moved) as moved
-    from participant p join conversation c on c.id = p.conversation_id
-    where p.person_id = :person_id
+    from conversations_of(:person_id, :now) o
+    join conversation c on c.id = o.conversation_id
+    left join participant p on p.conversation_id = c.id and p.person_id = :person_id
     order by 1 desc limit :most
 ) newest;
 

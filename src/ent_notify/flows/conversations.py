@@ -1,0 +1,66 @@
+"""What the worker does for conversations: sends what was written for later, and announces what was posted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from ent_notify.errors import MalformedMessage
+from ent_notify.ports import Clock, FanoutObserver
+
+_BATCH = 200
+"""Messages announced in one transaction."""
+_READ_HOURS_EVERY = timedelta(hours=1)
+_READ_HOURS_AHEAD = timedelta(days=3)
+
+
+class AnnouncingStore(Protocol):
+    """Messages that wait to be announced."""
+
+    async def waiting(self, now: datetime) -> tuple[bool, bool]:
+        """Whether messages wait to be announced, and whether the hour of one to be sent has come."""
+
+    async def announce(self, now: datetime, most: int) -> tuple[int, list[str]]:
+        """Announce the next messages; how many, and why some could not be."""
+
+
+class DraftStore(Protocol):
+    """Messages that wait for their hour."""
+
+    async def send_next_due(self, now: datetime) -> bool:
+        """Send the message whose hour came first; whether there was one."""
+
+    async def read_hours_anew(self, now: datetime, ahead: timedelta) -> int:
+        """Read the local hours of the next days again; how many have moved."""
+
+
+@dataclass(slots=True)
+class Correspondence:
+    """One step does all that there is to do. Any number of workers may: each message is taken by one."""
+
+    announcing: AnnouncingStore
+    drafts: DraftStore
+    clock: Clock
+    observer: FanoutObserver
+    _read_hours_at: datetime | None = None
+
+    async def step(self) -> int:
+        """Send what is due, then announce what was posted; how many messages. A worker that starts reads local hours
+        anew first: its machine may know other rules for a zone than the one that kept them."""
+        now = self.clock.now()
+        if self._read_hours_at is None or abs(now - self._read_hours_at) > _READ_HOURS_EVERY:
+            self._read_hours_at = now
+            await self.drafts.read_hours_anew(now, _READ_HOURS_AHEAD)
+        announce, send = await self.announcing.waiting(now)
+        moved = 0
+        while send and await self.drafts.send_next_due(now):
+            moved += 1
+        while announce or moved:
+            count, refused = await self.announcing.announce(now, _BATCH)
+            for why in refused:
+                self.observer.text_failed("MessagePosted", MalformedMessage(why))
+            moved += count
+            if count < _BATCH:
+                break
+        return moved

@@ -1,0 +1,14 @@
+"""Settings of conversations."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ent_notify.settings.base import Group
+
+
+class ConversationSettings(Group):
+    """Messages among people."""
+
+    edit_minutes: int = Field(default=15, ge=0, le=1440)
+    """Minutes in which the author of a message may change it; moderators see what it was before."""

@@ -1,0 +1,118 @@
+"""What happens to a message after it was written, in PostgreSQL: edited, recalled, read, put away by one reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from ent_notify.errors import NotAllowed, NotFound
+from ent_notify.model.conversations import Earlier, Recalled
+from ent_notify.model.inbox import Reader
+from ent_notify.store.database import Database, Record, Transaction
+
+
+class PostgresMessageLife:
+    """Edits, recalls, and what somebody keeps of a conversation. Every call may be repeated."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def edit(
+        self, conversation: int, seq: int, author: Reader, body: str, window: timedelta, now: datetime
+    ) -> None:
+        """Give a message another text. Raises NotFound, and NotAllowed after ``window`` or for a recalled one."""
+        async with self._db.transaction() as tx:
+            row = await self._message(tx, conversation, seq, author, now)
+            if row["author_id"] != author.person:
+                raise NotAllowed("a message is changed by its author alone")
+            if row["recalled_at"] is not None:
+                raise NotAllowed(f"message {seq} was recalled, and cannot be changed any more")
+            if now - row["posted_at"] > window:
+                raise NotAllowed(
+                    f"message {seq} was posted more than {window.total_seconds() / 60:.0f} minutes ago, and cannot be "
+                    "changed any more; write another one"
+                )
+            if row["body"] != body:
+                await tx.execute(
+                    "message_life.edit",
+                    conversation_id=conversation,
+                    seq=seq,
+                    person_id=author.person,
+                    body=body,
+                    now=now,
+                )
+
+    async def recall(self, conversation: int, seq: int, author: Reader, now: datetime) -> Recalled:
+        """Take a message's text away for all. What was shown of its notification is replaced; what was not sent never
+        is. Raises NotFound, NotAllowed for who did not write it."""
+        async with self._db.transaction() as tx:
+            row = await self._message(tx, conversation, seq, author, now)
+            if row["author_id"] != author.person:
+                raise NotAllowed("a message is recalled by its author alone")
+            asked = {"conversation_id": conversation, "seq": seq}
+            if row["recalled_at"] is None:
+                await tx.fetch("message_life.recall", **asked, person_id=author.person, now=now)
+            notification = await tx.fetchval("message_life.notification", **asked)
+            if notification is not None and row["recalled_at"] is None:
+                await tx.fetchval("message_life.relay")
+                await tx.fetchval(
+                    "message_life.recall_notification", notification=notification, done_by=author.id, now=now
+                )
+            readers = await tx.fetch("message_life.readers", **asked)
+        return Recalled(tuple(each["external_id"] for each in readers), notification)
+
+    async def readers(self, conversation: int, seq: int) -> list[tuple[str, datetime | None]]:
+        """(id, when they last read on) of who has read a message; of a recalled one, who had, without a time."""
+        rows = await self._db.fetch("message_life.readers", conversation_id=conversation, seq=seq)
+        return [(row["external_id"], row["read_at"]) for row in rows]
+
+    async def history(self, conversation: int, seq: int) -> list[Earlier]:
+        """What a message was before each edit, oldest first."""
+        rows = await self._db.fetch("message_life.history", conversation_id=conversation, seq=seq)
+        return [Earlier(row["body"], row["changed_by"], row["changed_at"]) for row in rows]
+
+    async def keep(
+        self,
+        conversation: int,
+        reader: Reader,
+        now: datetime,
+        *,
+        archived: bool | None = None,
+        favourite: bool | None = None,
+        muted: bool | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        """Change what is given of what somebody keeps of a conversation. Raises NotFound for a stranger."""
+        kept = await self._db.execute(
+            "message_life.keep",
+            conversation_id=conversation,
+            person_id=reader.person,
+            now=now,
+            archived=archived,
+            favourite=favourite,
+            muted=muted,
+            labels=None if labels is None else list(labels),
+        )
+        _was_there(kept, conversation, reader)
+
+    async def delete(self, conversation: int, reader: Reader, seq: int | None, now: datetime) -> None:
+        """Put one message, or all there is of a conversation, out of one reader's sight. Raises NotFound."""
+        asked = {"conversation_id": conversation, "person_id": reader.person, "now": now}
+        if seq is None:
+            gone = await self._db.execute("message_life.clear", **asked)
+        else:
+            gone = await self._db.execute("message_life.hide", **asked, seq=seq)
+        _was_there(gone, conversation, reader)
+
+    async def _message(self, tx: Transaction, conversation: int, seq: int, reader: Reader, now: datetime) -> Record:
+        row = await tx.fetchrow(
+            "message_life.message", conversation_id=conversation, seq=seq, person_id=reader.person, now=now
+        )
+        if row is None:
+            raise NotFound(f"there is no message {seq} in a conversation {conversation} for {reader.id!r}")
+        return row
+
+
+def _was_there(rows: int, conversation: int, reader: Reader) -> None:
+    if not rows:
+        raise NotFound(f"there is no conversation {conversation} for {reader.id!r}")
