@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.ready
 # Test processes: more than cores, since many tests wait for a server of their own.
 JOBS   ?= 3
 
-.PHONY: help setup demo test lint bench bench-full soak docs schema lock clean
+.PHONY: help setup demo test lint bench bench-full load-smoke load-morning load-crisis load-release soak docs schema lock clean
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -37,6 +37,18 @@ bench: $(STAMP)  ## a short run of every benchmark, with a table of ratios again
 
 bench-full: $(STAMP)  ## the long run
 	$(BIN)/python -m benchmarks --full $(ARGS)
+
+load-smoke: $(STAMP)  ## every load test once, small: who missed, doubled or disordered anything fails it
+	$(BIN)/python -m loadtests smoke $(ARGS)
+
+load-morning: $(STAMP)  ## 20,000 more readers within ten minutes
+	$(BIN)/python -m loadtests morning $(ARGS)
+
+load-crisis: $(STAMP)  ## everybody at once, slow and half-open readers, gateways killed (ARGS="--readers 100000")
+	$(BIN)/python -m loadtests crisis $(ARGS)
+
+load-release: $(STAMP)  ## 07:00: what the pause held is let go, while people read
+	$(BIN)/python -m loadtests release $(ARGS)
 
 soak: $(STAMP)   ## 200,000 pushes through each channel and through trouble: no leak, one verdict for each
 	$(BIN)/python -m benchmarks.push_soak --sends 200000 $(ARGS)

@@ -39,13 +39,14 @@ def main() -> int:
         profile = resized(profile, options.readers)
     name = options.name or profile.name
     folder = RUNS / name
+    database = f"load_{name.replace('-', '_')}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # told to stop, it stops what it began
     began = time.monotonic()
     say(f"{name}: {profile.readers:,} readers and {profile.visitors} visitors of {profile.people:,} people")
-    with server.running("load-postgres18") as postgres, population.copied(postgres, profile.people, "load_run") as dsn:
-        plan, outcome = trio.run(conduct, profile, dsn, folder, PHASES, {})
+    with server.running("load-postgres18") as postgres, population.copied(postgres, profile.people, database) as dsn:
+        plan, outcome = trio.run(conduct, profile, dsn, folder, PHASES)
         say("  the judge")
         result, plots = report.make(profile, plan, outcome, dsn, folder, postgres.settings())
     result["seconds"] = round(time.monotonic() - began, 1)

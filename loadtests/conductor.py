@@ -19,6 +19,7 @@ from ent_notify.settings import settings_from
 from loadtests.house import AUDIENCE, ISSUER, House, open_house
 from loadtests.plan import FOLDER_VARIABLE, Plan, RunFolder
 from loadtests.profiles import Profile
+from loadtests.release import Surroundings, open_surroundings
 from loadtests.school_day import SchoolDay
 
 _SETTLE_SECONDS = 180.0
@@ -47,7 +48,16 @@ class Outcome:
 class Conductor:
     """Gives the orders of one run, and waits for what they bring about."""
 
-    def __init__(self, profile: Profile, plan: Plan, folder: RunFolder, house: House, engine: Engine) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        plan: Plan,
+        folder: RunFolder,
+        house: House,
+        engine: Engine,
+        surroundings: Surroundings,
+    ) -> None:
+        self.surroundings = surroundings
         self.profile = profile
         self.plan = plan
         self.folder = folder
@@ -154,7 +164,6 @@ async def conduct(
     dsn: str,
     path: Path,
     phases: Mapping[str, Callable[[Conductor], Awaitable[dict[str, Any]]]],
-    more: Mapping[str, Mapping[str, Any]],
 ) -> tuple[Plan, Outcome]:
     """Set the platform up on ``dsn``, run Locust against it, and say what came of it. ``path``: an empty folder."""
     folder = RunFolder(path)
@@ -175,12 +184,13 @@ async def conduct(
     )
     settings = settings_from({"store": {"dsn": dsn, "pool_size": 4}})
     async with (
-        open_house(profile, dsn, path, plan.sources(), more) as house,
+        open_surroundings(profile, path) as surroundings,
+        open_house(profile, dsn, path, plan.sources(), surroundings.settings) as house,
         open_engine(settings) as engine,
     ):
         plan = replace(plan, port=house.port, key=house.key)
         folder.write_plan(plan)
-        conductor = Conductor(profile, plan, folder, house, engine)
+        conductor = Conductor(profile, plan, folder, house, engine, surroundings)
         async with open_locust(plan, path):
             outcome = await conductor.run(phases)
     return plan, outcome

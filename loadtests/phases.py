@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import trio
@@ -13,6 +15,7 @@ STORM_SLACK_SECONDS = 15.0
 """What may come on top of the jitter window: Retry-After and its spread (10 s) for who was told to wait, and the
 answer itself."""
 _LOST_SECONDS = 3.0
+_RELEASE_SECONDS = 240.0
 
 
 async def steady(run: Conductor) -> dict[str, Any]:
@@ -83,7 +86,55 @@ async def _storm(run: Conductor, number: int | None) -> dict[str, Any]:
     return {"killed": killed, "killed_ns": killed_ns, "window_seconds": window}
 
 
+async def release(run: Conductor) -> dict[str, Any]:
+    """The pause ends: what it held is sent, while announcements to everyone go on by the stream."""
+    at = run.surroundings.release_at
+    assert at is not None
+    left = (at - datetime.now(UTC)).total_seconds()
+    if left < 0:
+        run.trouble(f"the pause ended {-left:.0f} s before everybody was there")
+    run.day.phase = "before the release"
+    await trio.sleep(max(left, 0))
+    run.day.phase = "release"
+    before = await _account(run)
+    accepted_before = await run.surroundings.accepted()
+    began = time.monotonic()
+    account = before
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.day.broadcast, run.profile.broadcasts, run.profile.broadcast_gap)
+        with trio.move_on_after(_RELEASE_SECONDS):
+            while account["held"] + account["pending"]:
+                await trio.sleep(1.0)
+                account = await _account(run)
+    seconds = time.monotonic() - began
+    await trio.sleep(1.0)
+    account, taken = await _account(run), await run.surroundings.accepted()
+    if account["held"] + account["pending"]:
+        run.trouble(f"not all was let go within {_RELEASE_SECONDS:.0f} s: {account}")
+    if taken != account["accepted"]:
+        run.trouble(f"the servers have taken {taken:,} mails and pushes, and {account['accepted']:,} are accounted for")
+    return {
+        "held_before": before["held"] + before["pending"],
+        "sent_before": accepted_before,
+        "sent": taken - accepted_before,
+        "drained_seconds": round(seconds, 1),
+        "account": account,
+    }
+
+
+async def _account(run: Conductor) -> dict[str, int]:
+    """All campaigns' deliveries by mail and push."""
+    total = Counter[str](accepted=0, held=0, pending=0, suppressed=0, failed=0)
+    for _, channels in await run.engine.ledgers(most=10_000):
+        for row in channels:
+            if row.channel != "web":
+                total.update(accepted=row.accepted, held=row.held, pending=row.pending)
+                total.update(suppressed=sum(row.suppressed.values()), failed=sum(row.failed.values()))
+    return dict(total)
+
+
 PHASES = {
+    "release": release,
     "steady": steady,
     "broadcast": broadcast,
     "lose_network": lose_network,

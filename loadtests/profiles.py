@@ -107,7 +107,7 @@ CRISIS = Profile(
 RELEASE = Profile(
     name="release",
     says="07:00: all that the night's pause has held is let go, while people read.",
-    people=60_000,
+    people=15_000,
     readers=10_000,
     visitors=40,
     clients=2,
@@ -115,8 +115,8 @@ RELEASE = Profile(
     arrive_seconds=30.0,
     retry_seconds=3.0,
     phases=("broadcast", "release"),
-    broadcasts=10,
-    broadcast_gap=1.0,
+    broadcasts=4,
+    broadcast_gap=3.0,
 )
 
 PROFILES = {profile.name: profile for profile in (SMOKE, MORNING, CRISIS, RELEASE)}
