@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -31,12 +32,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("profile", choices=PROFILES)
     parser.add_argument("--readers", type=int, help="as many streams, with processes and time in proportion")
+    parser.add_argument("--phases", help="these phases alone, with commas between them")
     parser.add_argument("--name", help="name of the results; else the profile's")
     parser.add_argument("--keep", action="store_true", help="keep the database and what every reader heard")
     options = parser.parse_args()
     profile = PROFILES[options.profile]
     if options.readers:
         profile = resized(profile, options.readers)
+    if options.phases:
+        profile = replace(profile, phases=tuple(options.phases.split(",")))
+        if unknown := set(profile.phases) - set(PHASES):
+            parser.error(f"there is no phase {', '.join(sorted(unknown))}; there are {', '.join(PHASES)}")
     name = options.name or profile.name
     folder = RUNS / name
     database = f"load_{name.replace('-', '_')}"

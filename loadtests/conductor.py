@@ -40,6 +40,8 @@ class Outcome:
     """``{"name", "began_ns", "ended_ns", ...}``; storms tell when they killed whom."""
     samples: list[dict[str, float]] = field(default_factory=list)
     """Streams held, over time."""
+    load_before: float = 0.0
+    """The machine's load average (1 min) before anything of ours began: what others were doing."""
     usage: dict[str, Any] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     """What did not come to pass in its time."""
@@ -127,7 +129,7 @@ class Conductor:
 
     async def _arrive(self, day: trio.Nursery) -> dict[str, Any]:
         day.start_soon(self.day.go_on, self.profile.traffic_per_second, self.profile.everyone_seconds)
-        limit = self.profile.arrive_seconds * 4 + 60
+        limit = self.profile.arrive_seconds * 6 + 60
         await self.wait_held(limit, "arrival")
         return {}
 
@@ -167,6 +169,7 @@ async def conduct(
 ) -> tuple[Plan, Outcome]:
     """Set the platform up on ``dsn``, run Locust against it, and say what came of it. ``path``: an empty folder."""
     folder = RunFolder(path)
+    load_before = round(os.getloadavg()[0], 2)
     plan = Plan(
         host="127.0.0.1",
         port=0,
@@ -184,7 +187,7 @@ async def conduct(
     )
     settings = settings_from({"store": {"dsn": dsn, "pool_size": 4}})
     async with (
-        open_surroundings(profile, path) as surroundings,
+        open_surroundings(profile, path, dsn) as surroundings,
         open_house(profile, dsn, path, plan.sources(), surroundings.settings) as house,
         open_engine(settings) as engine,
     ):
@@ -193,6 +196,7 @@ async def conduct(
         conductor = Conductor(profile, plan, folder, house, engine, surroundings)
         async with open_locust(plan, path):
             outcome = await conductor.run(phases)
+    outcome.load_before = load_before
     return plan, outcome
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,25 +97,26 @@ class House:
         self.key = dict(key)
         self.gateway = gateway
         self.worker = worker
+        self._spent: dict[str, dict[int, float]] = {}
 
     def usage(self) -> dict[str, dict[str, float]]:
-        """CPU seconds and Pss in MiB so far, of the gateway's processes and of the worker."""
+        """Processes and Pss in MiB now, and CPU seconds so far, of the gateway's processes (those killed as they were
+        when last looked at) and of the worker."""
         return {
-            "gateway": _usage([psutil.Process(pid) for pid in self.gateway.children if psutil.pid_exists(pid)]),
-            "worker": _usage([psutil.Process(self.worker.process.pid)]),
+            "gateway": self._usage("gateway", self.gateway.children),
+            "worker": self._usage("worker", [self.worker.process.pid]),
         }
 
-
-def _usage(processes: list[psutil.Process]) -> dict[str, float]:
-    pss = cpu = 0.0
-    for process in processes:
-        try:
-            pss += process.memory_full_info().pss / 2**20
-            times = process.cpu_times()
-            cpu += times.user + times.system
-        except psutil.Error:
-            continue
-    return {"processes": len(processes), "pss_mib": round(pss, 1), "cpu_seconds": round(cpu, 2)}
+    def _usage(self, name: str, processes: list[int]) -> dict[str, float]:
+        spent = self._spent.setdefault(name, {})
+        pss = 0.0
+        for process in processes:
+            with suppress(psutil.Error):
+                found = psutil.Process(process)
+                pss += found.memory_full_info().pss / 2**20
+                times = found.cpu_times()
+                spent[process] = times.user + times.system
+        return {"processes": len(processes), "pss_mib": round(pss, 1), "cpu_seconds": round(sum(spent.values()), 2)}
 
 
 @asynccontextmanager

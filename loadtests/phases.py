@@ -15,6 +15,7 @@ STORM_SLACK_SECONDS = 15.0
 """What may come on top of the jitter window: Retry-After and its spread (10 s) for who was told to wait, and the
 answer itself."""
 _LOST_SECONDS = 3.0
+_PLUG_IN_SECONDS = 3.0
 _RELEASE_SECONDS = 240.0
 
 
@@ -51,9 +52,9 @@ async def slow_and_half_open(run: Conductor) -> dict[str, Any]:
     ended = time.time_ns()
     run.day.phase = "all catch up"
     run.folder.order("read_slowly", slowly=False)
-    run.folder.order("plug_in", seconds=run.profile.retry_seconds)
-    await trio.sleep(run.profile.retry_seconds + 1)
-    await run.wait_held(run.profile.retry_seconds + 90, "slow and half-open readers")
+    run.folder.order("plug_in", seconds=_PLUG_IN_SECONDS)
+    await trio.sleep(_PLUG_IN_SECONDS + 1)
+    await run.wait_held(_PLUG_IN_SECONDS + 120, "slow and half-open readers")
     return {
         "slow_share": run.profile.slow_share,
         "half_open_share": run.profile.half_open_share,
@@ -96,6 +97,7 @@ async def release(run: Conductor) -> dict[str, Any]:
     run.day.phase = "before the release"
     await trio.sleep(max(left, 0))
     run.day.phase = "release"
+    run.day.resting = True  # what is announced from now on is what the phase announces
     before = await _account(run)
     accepted_before = await run.surroundings.accepted()
     began = time.monotonic()

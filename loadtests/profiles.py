@@ -115,6 +115,7 @@ RELEASE = Profile(
     arrive_seconds=30.0,
     retry_seconds=3.0,
     phases=("broadcast", "release"),
+    traffic_per_second=0.2,
     broadcasts=4,
     broadcast_gap=3.0,
 )

@@ -11,12 +11,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
+import psycopg
 
 from ent_notify.testing.process import FakeProcess, open_fake_process
 from loadtests.profiles import Profile
 
-APP = "fr.example.ent"
-"""The app of the generated region's devices."""
+APP = "ent-mobile"
+"""The app that the generated region's devices are given."""
+_SQL = Path(__file__).parent / "sql" / "app.sql"
 ZONE = ZoneInfo("Europe/Paris")
 """Where the generated region lies."""
 _NO_LIMIT = 1_000_000.0
@@ -42,11 +44,13 @@ class Surroundings:
 
 
 @asynccontextmanager
-async def open_surroundings(profile: Profile, folder: Path) -> AsyncIterator[Surroundings]:
+async def open_surroundings(profile: Profile, folder: Path, dsn: str) -> AsyncIterator[Surroundings]:
     """Nobody to send to; for a profile that releases, three servers, and a pause that ends when everybody is there."""
     if "release" not in profile.phases:
         yield Surroundings()
         return
+    with psycopg.connect(dsn) as connection:
+        connection.execute(_SQL.read_bytes(), {"app": APP})
     async with (
         open_fake_process("ent_notify.testing.smtp", "--keep", "10") as smtp,
         open_fake_process("ent_notify.testing.apns", "--keep", "10") as apns,
@@ -76,7 +80,7 @@ async def open_surroundings(profile: Profile, folder: Path) -> AsyncIterator[Sur
                     "notifications_per_day": 100_000,
                 },
                 "email": {"host": smtp.host, "port": smtp.port, "tls": "none"},
-                f'apns."{APP}"': {
+                f"apns.{APP}": {
                     "topic": apns.topic,
                     "team_id": apns.team_id,
                     "key_id": apns.key_id,
@@ -84,7 +88,7 @@ async def open_surroundings(profile: Profile, folder: Path) -> AsyncIterator[Sur
                     "server": f"{apns.host}:{apns.port}",
                     "ca_file": str(folder / "apns.pem"),
                 },
-                f'fcm."{APP}"': {
+                f"fcm.{APP}": {
                     "service_account_file": str(folder / "fcm.json"),
                     "server": fcm.base_url,
                     "ca_file": str(folder / "fcm.pem"),

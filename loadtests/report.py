@@ -76,6 +76,7 @@ def make(
             if (told := figures.last_by_broadcast(evidence, feed, published, phase))
         },
         "phases": [_phase(phase) for phase in outcome.phases],
+        "load_average_before": outcome.load_before,
         "usage": outcome.usage,
         "troubles": troubles,
         "passed": verdict.passed and all(noticed.values())
@@ -125,7 +126,6 @@ def _machine() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load_average": [round(value, 2) for value in os.getloadavg()],
     }
 
 

@@ -32,6 +32,8 @@ class SchoolDay:
         self._numbers = itertools.count(1)
         self.phase = "arrive"
         """What is going on: part of the label under which a latency is told."""
+        self.resting = False
+        """Whether nothing ordinary is published for now."""
         self.published = 0
 
     async def go_on(self, per_second: float, everyone_seconds: float) -> None:
@@ -57,6 +59,8 @@ class SchoolDay:
         async with trio.open_nursery() as nursery:
             for number in itertools.count(1):
                 await trio.sleep_until(began + number * seconds)
+                if self.resting:
+                    continue
                 kind, event = make()
                 nursery.start_soon(self._publish, kind, event, began_ns + round(number * seconds * 1e9))
 
