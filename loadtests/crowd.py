@@ -7,6 +7,7 @@ everybody else has one of their own.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -82,7 +83,7 @@ class Crowd:
         self,
         plan: Plan,
         people: Sequence[int],
-        source: str,
+        sources: Sequence[str],
         *,
         record: Record,
         sign: Callable[[int], str],
@@ -91,7 +92,7 @@ class Crowd:
     ) -> None:
         self.holder = Holder()
         self._plan = plan
-        self._source = source
+        self._sources = itertools.cycle(sources)
         self._target = (plan.host, plan.port)
         self._record = record
         self._sign = sign
@@ -188,7 +189,8 @@ class Crowd:
         reader.state = State.JOINING if reader.cookie else State.TICKET
         self._under_way += 1
         try:
-            self.holder.connect(reader, self._target, self._source, SMALL_BUFFER if reader.slow else None)
+            source = next(self._sources)
+            self.holder.connect(reader, self._target, source, SMALL_BUFFER if reader.slow else None)
         except OSError as error:
             self._refused(reader, 0, f"connect: {error}", 1.0)
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 RECEIVE_BYTES = 65_536
 _EVENTS = 4_096
+_TIMERS = 256
+"""Timers run between two looks at the connections: whoever has come back must not wait for all who are due."""
 _BIND_NO_PORT = 24
 """IP_BIND_ADDRESS_NO_PORT (Linux): the port is chosen by connect(), so that one source has 28,000 for each target."""
 _SO_ATTACH_FILTER = 26
@@ -214,7 +216,7 @@ class Holder:
 
     def _run_timers(self) -> int:
         timers, now, run = self._timers, time.monotonic(), 0
-        while timers and timers[0][0] <= now and run < _EVENTS:
+        while timers and timers[0][0] <= now and run < _TIMERS:
             heapq.heappop(timers)[2]()
             run += 1
         return run

@@ -57,9 +57,9 @@ class Process:
             self.began = time.monotonic()
 
     @property
-    def source(self) -> str:
-        """The address that this process connects from."""
-        return PLAN.sources()[self.place]
+    def sources(self) -> list[str]:
+        """The addresses that this process connects from."""
+        return PLAN.sources_of(self.place)
 
 
 PROCESS = Process()
@@ -98,7 +98,7 @@ class Crowd(User):
         people = crowd.Crowd(
             PLAN,
             PLAN.people_of(PROCESS.place)[0],
-            PROCESS.source,
+            PROCESS.sources,
             record=PROCESS.record,
             sign=SIGN,
             report=report_to(self.environment),
@@ -148,7 +148,7 @@ class Visitor(User):
         visiting = visitor.Visitor(
             PLAN,
             person,
-            PROCESS.source,
+            PROCESS.sources[0],
             record=PROCESS.record,
             sign=SIGN,
             report=report_to(self.environment),

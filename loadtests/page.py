@@ -35,7 +35,7 @@ def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
         parts.append(
             f"| `{name}` | {streams['held_at_the_end']:,} | {streams['locust_processes']} "
             f"| {streams['gateway_processes']} | {verdict['heard']:,} of {verdict['expected']:,} | {found} "
-            f"| {row['usage']['gateway']['pss_mib']:,.0f} MiB | {row['load_average_before']:g} on "
+            f"| {row['usage']['gateway']['pss_mib']:,.0f} MiB | {row.get('load_average_before', 'unknown')} on "
             f"{row['machine']['cores']} cores | {'passed' if row['passed'] else '**failed**'} |\n"
         )
     parts.append("\nAnnouncements to everyone: milliseconds from the intended moment until readers had them.\n\n")

@@ -40,8 +40,13 @@ class Plan:
     """Logins that one client process has under way at once."""
 
     def sources(self) -> list[str]:
-        """The loopback addresses of the clients, one a process: each has 28,000 ports of its own."""
-        return [f"127.0.{10 + place // 200}.{place % 200 + 1}" for place in range(self.clients)]
+        """The loopback addresses of all clients: what the gateway trusts as its proxies."""
+        return [source for place in range(self.clients) for source in self.sources_of(place)]
+
+    def sources_of(self, place: int) -> list[str]:
+        """The loopback addresses of client process ``place``: two. A pair of addresses has 28,000 ports, and when the
+        even half of them is taken, the kernel looks through all of that half at each connection."""
+        return [f"127.0.{10 + place // 100}.{place % 100 * 2 + number}" for number in (1, 2)]
 
     def everybody(self) -> list[int]:
         """Who comes, in order."""

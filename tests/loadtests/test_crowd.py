@@ -131,7 +131,7 @@ class Town:
         self.crowd = Crowd(
             plan,
             plan.everybody(),
-            plan.sources()[0],
+            plan.sources(),
             record=self.record,
             sign=str,
             report=lambda name, ms, error: self.reports.append((name, error)),
