@@ -37,6 +37,9 @@ class Gateway(socketserver.ThreadingTCPServer):
         self.resumed: list[tuple[int, str]] = []
         self.addresses: set[str] = set()
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A connection that a test has ended."""
+
     def publish(self, seq: int) -> None:
         with self.lock:
             self.feed.append(seq)
