@@ -253,12 +253,12 @@ class Crowd:
             assert heard.first is not None
             self._record.note(reader.person, Kind.OPENED, heard.first, now)
         for event in heard.events:
-            assert event.id is not None
             if event.name == "notification":
+                assert event.id is not None, "a notification without a place"
                 self._record.note(reader.person, Kind.HEARD, event.id, now)
                 self._note_frame(event, now)
             elif event.name == "reload":
-                self._record.note(reader.person, Kind.RELOAD, event.id, now)
+                self._record.note(reader.person, Kind.RELOAD, event.id or 0, now)
         if heard.position is not None:
             reader.position = heard.position
 

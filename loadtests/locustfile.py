@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,16 @@ class Crowd(User):
 
     @task
     def hold(self) -> None:
-        """Hold them until the run is over."""
+        """Hold them until the run is over. A fault of ours ends the run: Locust alone would begin again."""
+        try:
+            self._hold()
+        except StopUser:
+            raise
+        except Exception:  # noqa: BLE001 - the conductor is told of whatever it is, and raises
+            FOLDER.stand(max(PROCESS.place, 0), {"failed": traceback.format_exc()})
+            raise StopUser from None
+
+    def _hold(self) -> None:
         PROCESS.settle(self.environment)
         PROCESS.crowds += 1
         if PROCESS.crowds > 1:

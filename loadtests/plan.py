@@ -103,8 +103,12 @@ class RunFolder:
         written.rename(self.path / f"state-{place}.json")
 
     def states(self) -> list[dict[str, Any]]:
-        """How the client processes stand that have said so."""
-        return [json.loads(file.read_text()) for file in sorted(self.path.glob("state-*.json"))]
+        """How the client processes stand that have said so. Raises RuntimeError when one of them has failed."""
+        states = [json.loads(file.read_text()) for file in sorted(self.path.glob("state-*.json"))]
+        for state in states:
+            if "failed" in state:
+                raise RuntimeError(f"a client process has failed:\n{state['failed']}")
+        return states
 
     def record(self, place: int) -> Path:
         """Where client process ``place`` writes what its readers heard."""

@@ -22,8 +22,8 @@ PEOPLE = 6
 class Gateway(socketserver.ThreadingTCPServer):
     """Serves tickets and streams as the real one does; ``loses`` makes it forget some places for some people."""
 
-    daemon_threads = True
-    block_on_close = False
+    daemon_threads = False
+    block_on_close = True
     allow_reuse_address = True
 
     def __init__(self) -> None:
@@ -36,6 +36,7 @@ class Gateway(socketserver.ThreadingTCPServer):
         """Requests for a stream that are answered by 503 first."""
         self.resumed: list[tuple[int, str]] = []
         self.addresses: set[str] = set()
+        self.towns: list[Town] = []
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A connection that a test has ended."""
@@ -89,7 +90,8 @@ class _Handler(socketserver.BaseRequestHandler):
         with self.server.lock:
             seen = int(after) if after else max(self.server.feed, default=0)
             self.server.resumed.append((person, after))
-            self.request.sendall(f"HTTP/1.1 200 OK\r\n{given}\r\nretry: 10\n\n:\nid: {seen}\n\n".encode())
+            self.request.sendall(f"HTTP/1.1 200 OK\r\n{given}\r\nretry: 10\n\n".encode())
+            self.request.sendall(f"event: hello\ndata: {{}}\n\n:\nid: {seen}\n\n".encode())
             for seq in self.server.feed:
                 if seq > seen:
                     self.server.tell(person, self.request, seq)
@@ -104,6 +106,8 @@ def gateway() -> Iterator[Gateway]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
+        for town in server.towns:
+            town.crowd.holder.close_all()  # and so ends each connection's thread
         server.shutdown()
         thread.join()
 
@@ -112,6 +116,7 @@ class Town:
     """A crowd, what it reports, and the judge."""
 
     def __init__(self, gateway: Gateway) -> None:
+        gateway.towns.append(self)
         host, port = gateway.server_address[:2]
         plan = Plan(
             host=str(host),
