@@ -166,8 +166,8 @@ class Crowd:
         """The run is over: note where each stands, and leave."""
         now = time.time_ns()
         for reader in self._readers:
-            held = reader.state == State.HELD and reader.position is not None
-            self._record.note(reader.person, Kind.LAST, (reader.position or 0) if held else -1, now)
+            place = reader.position if self._stands(reader) else None
+            self._record.note(reader.person, Kind.LAST, -1 if place is None else place, now)
         self.holder.close_all()
 
     def state(self) -> dict[str, Any]:
@@ -289,9 +289,12 @@ class Crowd:
         self.holder.unplug(reader, seconds=300)
 
     def _some(self, share: float) -> list[Reader]:
-        held = [reader for reader in self._readers if reader.state == State.HELD and not reader.slow]
+        held = [reader for reader in self._readers if self._stands(reader) and not reader.slow]
         every = max(round(1 / share), 1)
         return held[::every] if share else []
+
+    def _stands(self, reader: Reader) -> bool:
+        return reader.state == State.HELD and reader.position is not None
 
     def _spread(self, seconds: float) -> float:
         self._turn = (self._turn + _GOLDEN) % 1

@@ -90,8 +90,8 @@ class _Handler(socketserver.BaseRequestHandler):
         with self.server.lock:
             seen = int(after) if after else max(self.server.feed, default=0)
             self.server.resumed.append((person, after))
-            self.request.sendall(f"HTTP/1.1 200 OK\r\n{given}\r\nretry: 10\n\n".encode())
-            self.request.sendall(f"event: hello\ndata: {{}}\n\n:\nid: {seen}\n\n".encode())
+            said = f"retry: 10\n\nevent: hello\ndata: {{}}\n\n:\nid: {seen}\n\n"
+            self.request.sendall(f"HTTP/1.1 200 OK\r\n{given}\r\n{said}".encode())
             for seq in self.server.feed:
                 if seq > seen:
                     self.server.tell(person, self.request, seq)
