@@ -2,16 +2,15 @@
 
 One worker or twenty, the same code: everything that must happen once is decided by a row in the database.
 
-Idle, it looks four times a second, one statement each (twenty times for a while after there was something to do);
-senders sleep until a look finds something in their lane. A database that does not answer is waited for: nothing ends
-but what a cancellation, or a drain, ends.
+Idle, it looks four times a second, one statement each; senders sleep until a look finds something in their lane. A
+database that does not answer is waited for: nothing ends but what a cancellation, or a drain, ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 import trio
@@ -34,9 +33,6 @@ _PLAN_BATCH = 10_000
 _PROMOTE_BATCH = 10_000
 _LOOK_EVERY = 0.25
 """Seconds between two looks of an idle worker."""
-_LOOK_SOON = 0.05
-_SOON = timedelta(seconds=5)
-"""A worker that has moved something looks more often for so long: a conversation's next message waits less."""
 _LONGEST_WAIT = 1.0
 _IDLE_PATIENCE = 60.0
 """``run_until_idle`` waits so many seconds for a rate or a short pause, not longer."""
@@ -138,7 +134,6 @@ class Worker:
             nursery.start_soon(self._plan_large)
             served: set[int] = set()
             wait = FIRST_WAIT
-            busy_until = AT_ONCE
             while not self.draining:
                 moved = await self._survive(partial(self._round, nursery, served))
                 if moved is None:
@@ -146,11 +141,8 @@ class Worker:
                     wait = longer(wait)
                     continue
                 wait = FIRST_WAIT
-                now = self.clock.now()
-                if moved:
-                    busy_until = now + _SOON
-                else:
-                    await self.clock.sleep(_LOOK_SOON if now < busy_until else _LOOK_EVERY)
+                if not moved:
+                    await self.clock.sleep(_LOOK_EVERY)
         await self._survive(self._take_late)  # what came while the last windows were finished
 
     async def _round(self, nursery: trio.Nursery, served: set[int]) -> int:
