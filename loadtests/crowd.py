@@ -284,7 +284,7 @@ class Crowd:
         self.holder.at(reader.intended, lambda: self._connect(reader))
 
     def _unplug(self, reader: Reader) -> None:
-        self._record.note(reader.person, Kind.LOST, reader.position or 0, time.time_ns())
+        self._record.note(reader.person, Kind.LEFT, reader.position or 0, time.time_ns())
         reader.state = State.AWAY
         self.holder.unplug(reader, seconds=300)
 

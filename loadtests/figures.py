@@ -126,7 +126,6 @@ def _phase_at(phases: Sequence[Mapping[str, Any]], moment_ns: int) -> str:
 def _away(evidence: Evidence, phase: Mapping[str, Any]) -> NDArray[np.int64]:
     """Readers whose stream was lost or came back in a phase (and so was away for some of it)."""
     until = phase.get("measured_until_ns", phase["ended_ns"])
-    moved = (
-        np.isin(evidence.kinds, (Kind.LOST, Kind.BACK)) & (evidence.at >= phase["began_ns"]) & (evidence.at <= until)
-    )
+    during = (evidence.at >= phase["began_ns"]) & (evidence.at <= until)
+    moved = during & np.isin(evidence.kinds, (Kind.LOST, Kind.LEFT, Kind.BACK))
     return np.unique(evidence.readers[moved])

@@ -26,6 +26,8 @@ class Kind(IntEnum):
     """A request was refused: its HTTP status; 0 when the connection failed."""
     RELOAD = 6
     """The stream said that too much was missed to replay."""
+    LEFT = 8
+    """The reader lost the network by themselves, at this place: no gateway ended the stream."""
     LAST = 7
     """The run ends with the stream at this place; -1: no stream was held."""
 

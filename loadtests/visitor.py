@@ -156,7 +156,7 @@ class Visitor:
     def _lose_network(self) -> None:
         sock, self._stream = self._stream, None
         if sock is not None and self.held:
-            self._record.note(self.person, Kind.LOST, self.position or 0, time.time_ns())
+            self._record.note(self.person, Kind.LEFT, self.position or 0, time.time_ns())
             self.held = False
             cut_off(sock)
             self._dead.append(sock)
