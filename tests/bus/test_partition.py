@@ -59,7 +59,7 @@ class Browser:
                 assert not text.startswith("HTTP/") or text.startswith("HTTP/1.1 200"), text
                 *blocks, text = text.split("\n\n")
                 for block in blocks:
-                    if "data:" in block:
+                    if "event: notification" in block:
                         (seq,) = re.findall(r"^id: ?(\d+)$", block, re.MULTILINE)
                         self.heard.append(int(seq))
                 self.moved.set()

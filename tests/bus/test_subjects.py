@@ -120,5 +120,14 @@ def test_hints_that_wait_are_one_which_says_no_less(waiting: list[FeedHint]) -> 
     for hint in waiting:
         merged.add(hint)
     seqs = [hint.seq for hint in waiting]
-    assert merged.take() == FeedHint(seq=None if None in seqs else max(seq or 0 for seq in seqs))
-    assert merged.take() == FeedHint(seq=0)
+    readers = frozenset[int]().union(*(hint.readers for hint in waiting))
+    assert merged.take() == FeedHint(seq=None if None in seqs else max(seq or 0 for seq in seqs), readers=readers)
+    assert merged.take() == FeedHint(news=False)
+
+
+@given(st.lists(st.frozensets(st.integers(1, 9), min_size=1), min_size=1, max_size=5))
+def test_what_was_read_alone_is_no_news(read: list[frozenset[int]]) -> None:
+    merged = MergedHint()
+    for readers in read:
+        merged.add(FeedHint(readers=readers, news=False))
+    assert merged.take() == FeedHint(readers=frozenset[int]().union(*read), news=False)

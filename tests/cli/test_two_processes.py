@@ -93,6 +93,7 @@ def carry_one_frame(dsn: str, hosts_dsn: str, start: Callable[..., Service]) -> 
         with psycopg.connect(hosts_dsn) as host:
             row = host.execute("select ent_notify.publish(%s)", [json.dumps(EVENT)]).fetchone()
             assert row is not None
+        assert read_event(pupil)["event"] == "held"  # a page that is looked at says so under this number
         event = read_event(pupil)
         assert event["event"] == "notification"
         told = json.loads(event["data"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -46,6 +46,18 @@ class TroubledStore:
         self._trouble = trouble
         self.under_way = 0
         self.calls: Counter[str] = Counter()
+
+    def waited_for(self, errand: Callable[[], Awaitable[int]]) -> Callable[[], Awaitable[int]]:
+        """``errand``, under way like a call: it asks the database, and no time passes meanwhile."""
+
+        async def run() -> int:
+            self.under_way += 1
+            try:
+                return await errand()
+            finally:
+                self.under_way -= 1
+
+        return run
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._upkeep if name == "forget" else self._store, name)
@@ -130,6 +142,7 @@ def troubled(worker: Worker, trouble: Trouble) -> Worker:
     store = TroubledStore(worker.store, worker.upkeep.store, trouble)
     worker.store = cast(FanoutStore, store)
     worker.upkeep = replace(worker.upkeep, store=cast(UpkeepStore, store))
+    worker.errands = [store.waited_for(errand) for errand in worker.errands]
     worker.bounds = replace(worker.bounds, window=WINDOW)
     worker.senders = SENDERS
     worker.pause = PauseHours(enabled=False)

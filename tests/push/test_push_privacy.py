@@ -29,6 +29,7 @@ def test_a_wake_up_has_no_place_for_personal_data() -> None:
         "collapse_id",
         "urgency",
         "expires_at",
+        "shown",  # yes or no: a page of theirs had it on screen
     ]
 
 

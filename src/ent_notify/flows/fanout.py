@@ -2,8 +2,9 @@
 
 One worker or twenty, the same code: everything that must happen once is decided by a row in the database.
 
-Idle, it looks four times a second, one statement each; senders sleep until a look finds something in their lane. A
-database that does not answer is waited for: nothing ends but what a cancellation, or a drain, ends.
+Idle, it looks four times a second, one statement each (and one for each errand); senders sleep until a look finds
+something in their lane. A database that does not answer is waited for: nothing ends but what a cancellation, or a
+drain, ends.
 """
 
 from __future__ import annotations
