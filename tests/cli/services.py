@@ -8,7 +8,9 @@ import queue
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,18 @@ def get(port: int, path: str) -> bytes:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
         body: bytes = answer.read()
         return body
+
+
+def wait_ready(port: int) -> None:
+    """Ask a gateway until it has read how far the feed reaches: until then it answers 503."""
+    for _ in range(5_000):
+        try:
+            get(port, "/readyz")
+        except urllib.error.HTTPError as error:
+            assert error.code == HTTPStatus.SERVICE_UNAVAILABLE
+        else:
+            return
+    pytest.fail("the gateway was never ready")
 
 
 def wait_metric(port: int, line: str) -> None:

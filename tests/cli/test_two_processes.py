@@ -23,7 +23,7 @@ from ent_notify.store import open_database
 from ent_notify.store.embedded import EmbeddedServer, parse_address
 
 from .conftest import TOWN, Command
-from .services import Service, get, wait_metric
+from .services import Service, get, wait_metric, wait_ready
 
 EVENT = {
     "type": "HomeworkAssigned",
@@ -84,6 +84,7 @@ def carry_one_frame(dsn: str, hosts_dsn: str, start: Callable[..., Service]) -> 
     worker.wait_event("worker_started")
     gateway = start("gateway", "--port", "0")
     port = gateway.wait_event("gateway_started")["port"]
+    wait_ready(port)
     ticket = trio.run(take_ticket, dsn, "P1")
     with open_stream(port, ticket) as pupil, open_stream(port, trio.run(take_ticket, dsn, "P5")) as stranger:
         assert (pupil.status, stranger.status) == (HTTPStatus.OK, HTTPStatus.OK)
