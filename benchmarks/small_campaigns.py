@@ -45,7 +45,7 @@ class Sides:
                 if worker.stdout.readline() != "ready\n":
                     raise RuntimeError("the planning worker did not start")
                 start = time.perf_counter()
-                pgbench_count(self.server, DATABASE, self._script("publish"), clients=CLIENTS, each=self.each)
+                pgbench_count(self.server, DATABASE, self.script("publish"), clients=CLIENTS, each=self.each)
                 published = time.perf_counter()
                 while self._one("waiting")[0]:
                     time.sleep(0.02)
@@ -70,10 +70,10 @@ class Sides:
         """Bare one-row inserts per second."""
         self.connection.execute("checkpoint")
         start = time.perf_counter()
-        pgbench_count(self.server, DATABASE, self._script("bare"), clients=CLIENTS, each=self.each)
+        pgbench_count(self.server, DATABASE, self.script("bare"), clients=CLIENTS, each=self.each)
         return CLIENTS * self.each / (time.perf_counter() - start)
 
-    def _script(self, name: str) -> str:
+    def script(self, name: str) -> str:
         body = self.statements[name].decode().rstrip(";").replace("\n", " ")
         return f"\\set class random(0, {self.classes - 1})\n{body};\n"
 

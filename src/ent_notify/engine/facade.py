@@ -396,6 +396,7 @@ class Engine:
             late=self.receipts.late_answers,
             upkeep=self.upkeep,
             errands=(self.conversations.correspondence(self._observer).step,),
+            wakes=self._fanout.wakes,
         )
 
     async def apply_limits(self) -> None:

@@ -2,20 +2,20 @@
 
 One worker or twenty, the same code: everything that must happen once is decided by a row in the database.
 
-Idle, it looks four times a second, one statement each (and one for each errand); senders sleep until a look finds
-something in their lane. A database that does not answer is waited for: nothing ends but what a cancellation, or a
-drain, ends.
+Idle, it looks four times a second, one statement each (and one for each errand), or as soon as the database says that
+there is something to do, or a chunk becomes due; senders sleep until a look finds something in their lane. A database
+that does not answer is waited for: nothing ends but what a cancellation, or a drain, ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
 import trio
-from trio.lowlevel import ParkingLot
 
 from ent_notify.errors import IslandDied, StoreError
 from ent_notify.flows.deliver import Deliverer, DeliveryBounds, Outbox, Outboxes, outbox_of
@@ -33,13 +33,28 @@ _RELAY_BATCH = 10_000
 _PLAN_BATCH = 10_000
 _PROMOTE_BATCH = 10_000
 _LOOK_EVERY = 0.25
-"""Seconds between two looks of an idle worker."""
+"""Seconds between two looks of an idle worker whom nobody wakes."""
 _LONGEST_WAIT = 1.0
 _IDLE_PATIENCE = 60.0
 """``run_until_idle`` waits so many seconds for a rate or a short pause, not longer."""
 _NOT_URGENT = 99
 _MOST_CHUNKS = 64
 """Chunks that one sender holds at most."""
+
+
+Wakes = Callable[[], AbstractAsyncContextManager[AsyncIterator[object]]]
+"""Opens the hints that there may be something to do. They may be lost, and may be for nothing."""
+
+
+class _Bell:
+    """Wakes all who wait. Whoever takes ``ear`` before they look is woken by a ring during their look, too."""
+
+    def __init__(self) -> None:
+        self.ear = trio.Event()
+
+    def ring(self) -> None:
+        self.ear.set()
+        self.ear = trio.Event()
 
 
 @dataclass(slots=True)
@@ -60,18 +75,22 @@ class Worker:
     upkeep: Upkeep | None = None
     errands: Sequence[Callable[[], Awaitable[int]]] = ()
     """Work of others that may publish, done before each relay; each answers how many things it moved."""
+    wakes: Wakes | None = None
+    """What wakes it when it is idle, beside the time; it is heard while ``run`` runs."""
     draining: bool = False
     claimed: int = 0
     _care: dict[int, LaneCare] = field(default_factory=dict)
-    _bells: dict[int, ParkingLot] = field(default_factory=dict)
-    _large: ParkingLot = field(default_factory=ParkingLot)
+    _bells: dict[int, _Bell] = field(default_factory=dict)
+    _large: _Bell = field(default_factory=_Bell)
+    _work: _Bell = field(default_factory=_Bell)
     _ready: Mapping[int, int] = field(default_factory=dict)
+    _due: datetime | None = None
 
     def drain(self) -> None:
         """Claim nothing more; windows under way are finished, and their chunks given back."""
         self.draining = True
-        for lot in (self._large, *self._bells.values()):
-            lot.unpark_all()
+        for bell in (self._large, self._work, *self._bells.values()):
+            bell.ring()
 
     async def tick(self) -> int:
         """Relay, plan, take late answers in, promote: once; answers how many things moved. Planning runs until nothing
@@ -131,41 +150,75 @@ class Worker:
         Whatever goes wrong with the database or with one chunk is told to the observer and tried again; only the end
         of the island ends the worker.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._plan_large)
-            served: set[int] = set()
-            wait = FIRST_WAIT
-            while not self.draining:
-                moved = await self._survive(partial(self._round, nursery, served))
-                if moved is None:
-                    await self.clock.sleep(wait * (1 + self.randomness()) / 2)
-                    wait = longer(wait)
-                    continue
+        async with trio.open_nursery() as ears:
+            ears.start_soon(self._hear)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._plan_large)
+                served: set[int] = set()
                 wait = FIRST_WAIT
-                if not moved:
-                    await self.clock.sleep(_LOOK_EVERY)
+                while not self.draining:
+                    rung = self._work.ear
+                    moved = await self._survive(partial(self._round, nursery, served))
+                    if moved is None:
+                        await self.clock.sleep(wait * (1 + self.randomness()) / 2)
+                        wait = longer(wait)
+                        continue
+                    wait = FIRST_WAIT
+                    if not moved:
+                        await self._rest(rung)
+            ears.cancel_scope.cancel()
         await self._survive(self._take_late)  # what came while the last windows were finished
+
+    async def _hear(self) -> None:
+        """Ring when there may be something to do, for ever."""
+        wait = FIRST_WAIT
+        while self.wakes is not None:
+            try:
+                async with self.wakes() as wakes:
+                    async for _ in wakes:
+                        wait = FIRST_WAIT
+                        self._work.ring()
+            except StoreError as error:
+                self.observer.store_failed(error)
+            await self.clock.sleep(wait * (1 + self.randomness()) / 2)
+            wait = longer(wait)
+
+    async def _rest(self, rung: trio.Event) -> None:
+        """Until the next look: when it rings, when a chunk becomes due, or after a while."""
+        seconds = _LOOK_EVERY
+        if self._due is not None:
+            seconds = min(seconds, max((self._due - self.clock.now()).total_seconds(), 0.001))
+
+        async with trio.open_nursery() as nursery:
+
+            async def listen() -> None:
+                await rung.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(listen)
+            await self.clock.sleep(seconds)
+            nursery.cancel_scope.cancel()
 
     async def _round(self, nursery: trio.Nursery, served: set[int]) -> int:
         """Look, do what there is to do, and wake the senders of lanes that have something to claim."""
         done = await self._run_errands()
         waiting = await self.store.look(self.clock.now())
-        self._ready = waiting.ready
+        self._ready, self._due = waiting.ready, waiting.due
         if waiting.ready.keys() - served:
             for lane in await self.store.lanes():
                 outbox = outbox_of(self.outboxes, lane)
                 if outbox is not None and lane.id not in served:
                     served.add(lane.id)
-                    self._bells[lane.id] = ParkingLot()
+                    self._bells[lane.id] = _Bell()
                     for _ in range(self.senders):
                         nursery.start_soon(self._serve_on, lane, outbox)
         for lane_id in waiting.ready.keys() & served:
-            self._bells[lane_id].unpark_all()
+            self._bells[lane_id].ring()
         moved = done
         if waiting.relay:
             moved += await self._relay()
         if waiting.plan or moved:
-            self._large.unpark_all()
+            self._large.ring()
             moved += await self._survive(partial(self._plan, only_large=False)) or 0
         moved += await self._take_late()
         if waiting.promote:
@@ -176,9 +229,12 @@ class Worker:
 
     async def _plan_large(self) -> None:
         """Large campaigns are planned beside the rest: nobody's lesson change waits for a plan of a million people."""
+        rung = self._large.ear
         while not self.draining:
-            await self._large.park()
-            await self._survive(partial(self._plan, only_large=True))
+            await rung.wait()
+            rung = self._large.ear
+            if await self._survive(partial(self._plan, only_large=True)):
+                self._work.ring()  # chunks are ready: nobody else need tell us
 
     async def _survive(self, step: Callable[[], Awaitable[int]]) -> int | None:
         """What ``step`` answers; None when the database failed it."""
@@ -237,6 +293,7 @@ class Worker:
         )
         most = 1
         while not self.draining:
+            rung = None if until_idle else self._bells[lane.id].ear
             now = self.clock.now()
             answer = await self.store.claim(lane.id, self.name, now, self.bounds.lease, self.bounds.horizon, most)
             if isinstance(answer, NothingToClaim):
@@ -245,8 +302,8 @@ class Worker:
                     return
                 if wait is not None:
                     await self.clock.sleep(min(max(wait, 0.001), _LONGEST_WAIT))
-                if (wait is None or wait > _LONGEST_WAIT) and not until_idle and not self.draining:
-                    await self._bells[lane.id].park()
+                if (wait is None or wait > _LONGEST_WAIT) and rung is not None and not self.draining:
+                    await rung.wait()
                 continue
             claims, slot = answer
             self.claimed += len(claims)

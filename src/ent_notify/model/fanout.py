@@ -77,12 +77,14 @@ class NothingToClaim:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What there is to do. ``ready``: lanes that have something to claim now, with the urgency of what comes first."""
+    """What there is to do. ``ready``: lanes that have something to claim now, with the urgency of what comes first.
+    ``due``: when the next waiting or leased chunk will have to be promoted, or None."""
 
     relay: bool
     plan: bool
     promote: bool
     ready: Mapping[int, int]
+    due: datetime | None = None
 
 
 ON_SCREEN = "on_screen"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,8 @@ from ent_notify.model.fanout import (
 from ent_notify.policy.rate import SLOT_SECONDS, Slot
 from ent_notify.store.database import Database
 
+WORK_CHANNEL = "ent_notify_work"
+"""What transactions notify that leave something to do."""
 _SLOT = timedelta(seconds=SLOT_SECONDS)
 AT_ONCE = datetime.min.replace(tzinfo=UTC)
 """How a hold that does not exist is written: PostgreSQL's -infinity."""
@@ -33,12 +36,17 @@ class PostgresFanout:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    def wakes(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
+        """Hints that there may be something to do, on a connection of their own, for as long as the context is open.
+        Raises StoreError when it cannot be opened now; later losses are mended, and end in a hint."""
+        return self._db.listen(WORK_CHANNEL)
+
     async def look(self, now: datetime) -> Waiting:
         """See FanoutStore."""
         row = await self._db.fetchrow("fanout.look", now=now)
         assert row is not None  # noqa: S101 - a select without a table always answers one row
         ready = {int(lane): int(urgency) for lane, urgency in row["ready"].items()}
-        return Waiting(row["relay"], row["plan"], row["promote"], ready)
+        return Waiting(row["relay"], row["plan"], row["promote"], ready, row["due"])
 
     async def relay(self, most: int) -> int:
         """See FanoutStore."""

@@ -2168,6 +2168,18 @@ CREATE FUNCTION ent_notify.this_transaction() RETURNS bigint
     LANGUAGE sql
     AS $$ select pg_current_xact_id()::text::bigint $$;
 
+CREATE FUNCTION ent_notify.wake_workers() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    if current_setting('ent_notify.wake', true) is distinct from 'off'
+       and pg_try_advisory_xact_lock(hashtextextended('ent_notify.wake', 0)) then
+        perform pg_notify('ent_notify_work', '');
+    end if;
+    return null;
+end $$;
+
 CREATE FUNCTION ent_notify.withdraw_again(stopped_campaign bigint) RETURNS void
     LANGUAGE sql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -3011,6 +3023,12 @@ CREATE TRIGGER person_zones_insert AFTER INSERT ON ent_notify.person REFERENCING
 CREATE TRIGGER person_zones_update AFTER UPDATE ON ent_notify.person REFERENCING NEW TABLE AS placed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.note_zones();
 
 CREATE CONSTRAINT TRIGGER rights_change_placed AFTER INSERT ON ent_notify.rights_change DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ent_notify.place_rights_change();
+
+CREATE TRIGGER wakes_workers AFTER UPDATE OF planned_at, state ON ent_notify.campaign FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.wake_workers();
+
+CREATE CONSTRAINT TRIGGER wakes_workers AFTER INSERT ON ent_notify.message_due DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ent_notify.wake_workers();
+
+CREATE CONSTRAINT TRIGGER wakes_workers AFTER INSERT ON ent_notify.notification DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.feed_seq IS NULL)) EXECUTE FUNCTION ent_notify.wake_workers();
 
 ALTER TABLE ONLY ent_notify.acknowledgement
     ADD CONSTRAINT acknowledgement_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;

@@ -75,8 +75,9 @@ select count(*)::int from planned;
 select heed_departures(:now) + promote(:now, :most);
 
 -- name: look^
--- Whether anything is there to relay, to plan or to promote, and the lanes that have something to claim, each with the
--- urgency of what comes first: a few looks into indices, all that an idle worker asks.
+-- Whether anything is there to relay, to plan or to promote, the lanes that have something to claim, each with the
+-- urgency of what comes first, and when the next chunk becomes due: a few looks into indices, all that an idle worker
+-- asks.
 select exists (select from notification where feed_seq is null) as relay,
        exists (select from campaign where planned_at is null and state < 2) as plan,
        exists (select from chunk where state in (1, 2) and due_at <= :now)
@@ -90,7 +91,8 @@ select exists (select from notification where feed_seq is null) as relay,
                select h.urgency from chunk h where h.lane_id = l.id and h.state = 0 order by h.urgency, h.turn limit 1
            ) c
            where l.paused_until <= :now
-       ), '{}') as ready;
+       ), '{}') as ready,
+       (select min(due_at) from chunk where state in (1, 2) and due_at > :now) as due;
 
 -- name: next_due$
 -- When the next waiting or leased chunk becomes due; null when none waits.
