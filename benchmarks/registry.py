@@ -47,6 +47,12 @@ REGISTRY: tuple[Benchmark, ...] = (
         full=_arguments("--pairs 7 --each 4000"),
     ),
     Benchmark(
+        "thread_pages",
+        ("15b", "15c"),
+        short=_arguments("--messages 300000 --pairs 3 --readers 60"),
+        full=_arguments("--messages 10000000 --pairs 7 --readers 400"),
+    ),
+    Benchmark(
         "small_campaigns",
         ("16",),
         short=_arguments("--people 150000 --pairs 3 --each 625"),

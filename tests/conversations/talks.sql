@@ -16,6 +16,10 @@ insert into conversation_key (conversation_id, scope, ref)
 select 20000 + g.id, s, g.id from people_group g, generate_series(1, 2) s where g.kind = 4;
 insert into message (conversation_id, seq, author_id, body, posted_at)
 select c.id, s, 1, 'Bonjour', '2026-08-20' from conversation c, generate_series(1, 30) s where c.shape = 3;
+insert into message_words (conversation_id, seq, words)
+select m.conversation_id, m.seq, w.words
+from message m join (select words_of('Bonjour') as words offset 0) w on true where m.seq > 1 or m.conversation_id > 5000;
+update message set body = 'Absent' where conversation_id = 899 and seq = 3;
 insert into message_due (conversation_id, seq) select n, 12 from generate_series(1, 5000) n;
 insert into message_draft (author_id, content, state, due_at, updated_at)
 select n % 15000 + 1, '{}', 1, '2026-10-01', '2026-09-01' from generate_series(1, 5000) n;

@@ -17,12 +17,13 @@ from ent_notify.store.embedded import EmbeddedServer
 
 TALKS = Path(__file__).with_name("talks.sql").read_text(encoding="utf-8")
 LARGE = frozenset({
-    "conversation", "conversation_key", "participant", "message", "message_draft", "person", "membership",
-    "guardian_link",
+    "conversation", "conversation_key", "participant", "message", "message_words", "message_draft", "person",
+    "membership", "guardian_link",
 })  # fmt: skip
 """Tables that grow with people or with time."""
 GUARDIAN, TEACHER = 900, 1_740
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
+PAST = datetime(2000, 1, 1, tzinfo=UTC)
 LONG = 500
 """A conversation of 20,000 messages."""
 
@@ -45,6 +46,17 @@ def book(person: int, **more: Any) -> dict[str, Any]:
     return {
         "author_id": person, "now": NOW, "by_school": [1, 2, 3, 4], "by_class": [], "family": True, "words": [],
         "after_name": "", "after_id": 0, "most": 50, **more,
+    }  # fmt: skip
+
+
+def places(person: int, **more: Any) -> dict[str, Any]:
+    return {"person_id": person, "now": NOW, "since": PAST, "until": FAR, "label": None, "child": None, **more}
+
+
+def hits(person: int, conversations: list[int], **more: Any) -> dict[str, Any]:
+    return {
+        "person_id": person, "now": NOW, "conversations": conversations, "asked": None, "author": None, "since": PAST,
+        "until": FAR, "before_at": FAR, "before_conversation": 2**62, "before_seq": 0, "most": 21, **more,
     }  # fmt: skip
 
 
@@ -77,6 +89,13 @@ QUESTIONS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "whom it is for": (
         "announcing.recipients", 300,
         {"conversations": [LONG], "seqs": [20_000], "authors": [LONG + 1], "now": NOW}),
+    "where to look for a word": ("search.places", 1_500, places(GUARDIAN)),
+    "where to look for a child's": ("search.places", 2_500, places(GUARDIAN, child="P116")),
+    "a word that many have written": (
+        "search.hits", 700, hits(LONG + 1, [LONG, LONG + 1], asked="'bonjour':*")),
+    "a word that few have written": (
+        "search.hits", 200, hits(GUARDIAN, [GUARDIAN - 1, 15_000 + GUARDIAN - 1], asked="'absent':*")),
+    "messages of somebody": ("search.hits", 700, hits(LONG + 1, [LONG], author=f"P{LONG + 1}")),
     "sync": (
         "sync.conversations", 1_500,
         {"person_id": GUARDIAN, "now": NOW, "since": 1, "after": 0, "most": 21, "most_messages": 20,

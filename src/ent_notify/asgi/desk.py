@@ -32,6 +32,7 @@ class Desk:
         self._refusals = TokenLog()
         self._origins = Origins(settings)
         self._limit = WriteLimit(settings.api.writes_per_minute)
+        self._searches = WriteLimit(settings.conversations.searches_per_minute)
         self._router = Router(ROUTES)
 
     async def answer(self, engine: Engine, request: Request) -> Answer:
@@ -83,6 +84,10 @@ class Desk:
             body = read_body(route.body, request.headers.get("content-type", ""), request.body, packs=route.packs)
         elif request.body:
             raise Problem(422, "Malformed request", "This takes no body.")
+        if route.searches and (wait := self._searches.take(person, engine.clock.now().timestamp())):
+            raise Problem(
+                429, "Too many searches", "One person may not search so often; wait a little.", retry_after=wait
+            )
         if route.method != "GET":
             self._count_writes(person, engine.clock.now().timestamp(), 1 if body is None else route.writes(body))
         reader = await self._reader(engine, person)

@@ -111,6 +111,8 @@ class Route:
     """Statuses beside those that any such route may answer."""
     packs: bool = False
     """Whether its bodies may be msgpack, too."""
+    searches: bool = False
+    """Whether it counts as a search, of which one person may ask only so many."""
     writes: Callable[[BaseModel], int] = lambda _: 1
     """How many writes a body counts as."""
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import orjson
 
-from ent_notify.asgi import conversations, devices, inbox, preferences, presence, streams, sync, unsubscribe
+from ent_notify.asgi import conversations, devices, inbox, preferences, presence, search, streams, sync, unsubscribe
 from ent_notify.asgi.openapi import document
 from ent_notify.asgi.router import JSON, Answer, AnyRoute, OpenRoute, Request
 from ent_notify.engine import Engine
@@ -31,6 +31,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     *devices.ROUTES,
     *preferences.ROUTES,
     *conversations.ROUTES,
+    *search.ROUTES,
     *sync.ROUTES,
     *streams.ROUTES,
     *presence.ROUTES,

@@ -22,6 +22,7 @@ from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
 from ent_notify.engine.personal import Personal
 from ent_notify.engine.phones import Phones
 from ent_notify.engine.receipts import Receipts
+from ent_notify.engine.search import Search
 from ent_notify.engine.upkeep import upkeep_of
 from ent_notify.engine.webpush import WebPush, kept_token
 from ent_notify.errors import PublishError
@@ -56,6 +57,7 @@ from ent_notify.store.inbox import PostgresInbox
 from ent_notify.store.personal import PostgresPersonal
 from ent_notify.store.publishing import PostgresPublishing
 from ent_notify.store.receipts import PostgresReceipts
+from ent_notify.store.search import PostgresSearch
 from ent_notify.store.streams import PostgresStreams
 from ent_notify.store.sync import PostgresSync
 from ent_notify.store.upkeep import PostgresUpkeep
@@ -84,6 +86,7 @@ class Engine:
         self.conversations = Conversations(
             db, conversations, clock, timedelta(minutes=settings.conversations.edit_minutes)
         )
+        self.search = Search(PostgresSearch(db), clock)
         self._fanout = SayingFanout(db, bus, self._inbox)
         self._directory = PostgresDirectory(db)
         self._devices = PostgresDevices(db)

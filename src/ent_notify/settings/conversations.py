@@ -12,3 +12,5 @@ class ConversationSettings(Group):
 
     edit_minutes: int = Field(default=15, ge=0, le=1440)
     """Minutes in which the author of a message may change it; moderators see what it was before."""
+    searches_per_minute: int = Field(default=60, ge=1, le=100_000)
+    """Searches of one person in each process that serves the API; half of that may come at once."""

@@ -458,6 +458,17 @@ begin
     group by 1, 2;
 end $$;
 
+CREATE FUNCTION ent_notify.give_room_back() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    update attachment_usage u set bytes = u.bytes - d.bytes
+    from (select g.owner_id, sum(g.size) as bytes from gone g group by g.owner_id) d
+    where u.person_id = d.owner_id;
+    return null;
+end $$;
+
 CREATE FUNCTION ent_notify.guardians_changed() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -1824,6 +1835,31 @@ begin
     return ended;
 end $$;
 
+CREATE FUNCTION ent_notify.search_query(typed text) RETURNS tsquery
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    word text;
+    one tsquery;
+    every tsquery;
+    silent tsquery;
+begin
+    for word in select w from regexp_split_to_table(searchable(typed), ' ') with ordinality s (w, place) where w <> '' order by place limit 10 loop
+        one := to_tsquery('french_words', word || ':*') || to_tsquery('french_stems', word);
+        if numnode(one) > 0 then
+            every := coalesce(every && one, one);
+        else
+            silent := (quote_literal(word) || ':*')::tsquery;
+        end if;
+    end loop;
+    return coalesce(every, silent);
+end $$;
+
+CREATE FUNCTION ent_notify.searchable(text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN regexp_replace(replace(replace(ent_notify.plain($1), 'œ'::text, 'oe'::text), 'æ'::text, 'ae'::text), '[\u0001-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00bf\u2000-\u2bff\u3000-\u303f\ufe00-\ufe0f\U0001f000-\U0001faff]+'::text, ' '::text, 'g'::text);
+
 CREATE FUNCTION ent_notify.set_mail_lane() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -2164,6 +2200,23 @@ begin
     where h.id = c.id;
 end $$;
 
+CREATE FUNCTION ent_notify.text_changed() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    delete from message_html h where h.conversation_id = new.conversation_id and h.seq = new.seq;
+    if new.recalled_at is null then
+        insert into message_words as w (conversation_id, seq, words)
+        values (new.conversation_id, new.seq, words_of(new.body))
+        on conflict (conversation_id, seq) do update set words = excluded.words;
+    else
+        delete from message_words w where w.conversation_id = new.conversation_id and w.seq = new.seq;
+        delete from attachment a where a.conversation_id = new.conversation_id and a.seq = new.seq;
+    end if;
+    return null;
+end $$;
+
 CREATE FUNCTION ent_notify.this_transaction() RETURNS bigint
     LANGUAGE sql
     AS $$ select pg_current_xact_id()::text::bigint $$;
@@ -2189,10 +2242,93 @@ CREATE FUNCTION ent_notify.withdraw_again(stopped_campaign bigint) RETURNS void
     where n.id = stopped_campaign and k.notification_id = w.id and k.state < 2 and k.planned_at is not null
 $$;
 
+CREATE TEXT SEARCH DICTIONARY ent_notify.french_word (
+    TEMPLATE = pg_catalog.simple,
+    stopwords = 'french' );
+
+CREATE TEXT SEARCH CONFIGURATION ent_notify.french_stems (
+    PARSER = pg_catalog."default" );
+
+ALTER TEXT SEARCH CONFIGURATION ent_notify.french_stems
+    ADD MAPPING FOR asciiword WITH french_stem;
+
+ALTER TEXT SEARCH CONFIGURATION ent_notify.french_stems
+    ADD MAPPING FOR word WITH french_stem;
+
+CREATE TEXT SEARCH CONFIGURATION ent_notify.french_words (
+    PARSER = pg_catalog."default" );
+
+ALTER TEXT SEARCH CONFIGURATION ent_notify.french_words
+    ADD MAPPING FOR asciiword WITH ent_notify.french_word;
+
+ALTER TEXT SEARCH CONFIGURATION ent_notify.french_words
+    ADD MAPPING FOR word WITH ent_notify.french_word;
+
+ALTER TEXT SEARCH CONFIGURATION ent_notify.french_words
+    ADD MAPPING FOR numword WITH ent_notify.french_word;
+
+ALTER TEXT SEARCH CONFIGURATION ent_notify.french_words
+    ADD MAPPING FOR version WITH ent_notify.french_word;
+
+ALTER TEXT SEARCH CONFIGURATION ent_notify.french_words
+    ADD MAPPING FOR "float" WITH ent_notify.french_word;
+
+ALTER TEXT SEARCH CONFIGURATION ent_notify.french_words
+    ADD MAPPING FOR "int" WITH ent_notify.french_word;
+
+ALTER TEXT SEARCH CONFIGURATION ent_notify.french_words
+    ADD MAPPING FOR uint WITH ent_notify.french_word;
+
+CREATE FUNCTION ent_notify.words_of(text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT strip((to_tsvector('ent_notify.french_words'::regconfig, s.plain) || to_tsvector('ent_notify.french_stems'::regconfig, s.plain))) AS strip
+    FROM ( SELECT ent_notify.searchable($1) AS plain
+          OFFSET 0) s;
+END;
+
 CREATE TABLE ent_notify.acknowledgement (
     notification_id bigint NOT NULL,
     person_id integer NOT NULL,
     acknowledged_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE ent_notify.attachment (
+    id bigint NOT NULL,
+    owner_id integer NOT NULL,
+    digest bytea NOT NULL,
+    size bigint NOT NULL,
+    type text NOT NULL,
+    name text NOT NULL,
+    added_at timestamp with time zone NOT NULL,
+    draft_id bigint,
+    conversation_id bigint,
+    seq integer,
+    CONSTRAINT attachment_check CHECK ((((draft_id IS NULL) <> (conversation_id IS NULL)) AND ((conversation_id IS NULL) = (seq IS NULL)))),
+    CONSTRAINT attachment_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 150)))
+);
+
+CREATE TABLE ent_notify.attachment_file (
+    digest bytea NOT NULL,
+    size bigint NOT NULL,
+    touched_at timestamp with time zone NOT NULL,
+    CONSTRAINT attachment_file_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT attachment_file_size_check CHECK ((size >= 0))
+);
+
+ALTER TABLE ent_notify.attachment ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.attachment_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.attachment_usage (
+    person_id integer NOT NULL,
+    bytes bigint NOT NULL,
+    CONSTRAINT attachment_usage_bytes_check CHECK ((bytes >= 0))
 );
 
 CREATE TABLE ent_notify.audience (
@@ -2294,6 +2430,7 @@ CREATE TABLE ent_notify.conversation (
     last_at timestamp with time zone DEFAULT now() NOT NULL,
     closed_at timestamp with time zone,
     closed_by integer,
+    subject_words tsvector GENERATED ALWAYS AS (ent_notify.words_of(subject)) STORED,
     CONSTRAINT conversation_subject_check CHECK (((char_length(subject) >= 1) AND (char_length(subject) <= 200)))
 );
 
@@ -2497,6 +2634,19 @@ ALTER TABLE ent_notify.message_due ALTER COLUMN place ADD GENERATED ALWAYS AS ID
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE ent_notify.message_html (
+    conversation_id bigint NOT NULL,
+    seq integer NOT NULL,
+    html text NOT NULL,
+    CONSTRAINT message_html_html_check CHECK (((char_length(html) >= 1) AND (char_length(html) <= 60000)))
+);
+
+CREATE TABLE ent_notify.message_words (
+    conversation_id bigint NOT NULL,
+    seq integer NOT NULL,
+    words tsvector NOT NULL
 );
 
 CREATE TABLE ent_notify.notification (
@@ -2722,6 +2872,8 @@ INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email',
 
 INSERT INTO ent_notify.rights_head VALUES (true, 0);
 
+SELECT pg_catalog.setval('ent_notify.attachment_id_seq', 1, false);
+
 SELECT pg_catalog.setval('ent_notify.campaign_action_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.chunk_id_seq', 1, false);
@@ -2750,6 +2902,15 @@ SELECT pg_catalog.setval('ent_notify.stream_session_id_seq', 1, false);
 
 ALTER TABLE ONLY ent_notify.acknowledgement
     ADD CONSTRAINT acknowledgement_pkey PRIMARY KEY (notification_id, person_id);
+
+ALTER TABLE ONLY ent_notify.attachment_file
+    ADD CONSTRAINT attachment_file_pkey PRIMARY KEY (digest);
+
+ALTER TABLE ONLY ent_notify.attachment
+    ADD CONSTRAINT attachment_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.attachment_usage
+    ADD CONSTRAINT attachment_usage_pkey PRIMARY KEY (person_id);
 
 ALTER TABLE ONLY ent_notify.audience
     ADD CONSTRAINT audience_pkey PRIMARY KEY (notification_id, clause, excluded, scope, ref);
@@ -2826,8 +2987,14 @@ ALTER TABLE ONLY ent_notify.message_draft
 ALTER TABLE ONLY ent_notify.message_due
     ADD CONSTRAINT message_due_pkey PRIMARY KEY (place);
 
+ALTER TABLE ONLY ent_notify.message_html
+    ADD CONSTRAINT message_html_pkey PRIMARY KEY (conversation_id, seq);
+
 ALTER TABLE ONLY ent_notify.message
     ADD CONSTRAINT message_pkey PRIMARY KEY (conversation_id, seq);
+
+ALTER TABLE ONLY ent_notify.message_words
+    ADD CONSTRAINT message_words_pkey PRIMARY KEY (conversation_id, seq);
 
 ALTER TABLE ONLY ent_notify.notification
     ADD CONSTRAINT notification_feed_seq_key UNIQUE (feed_seq);
@@ -2912,6 +3079,16 @@ ALTER TABLE ONLY ent_notify.zone
 
 CREATE INDEX acknowledgement_person ON ent_notify.acknowledgement USING btree (person_id);
 
+CREATE INDEX attachment_digest ON ent_notify.attachment USING btree (digest);
+
+CREATE INDEX attachment_draft ON ent_notify.attachment USING btree (draft_id) WHERE (draft_id IS NOT NULL);
+
+CREATE INDEX attachment_file_touched ON ent_notify.attachment_file USING btree (touched_at);
+
+CREATE INDEX attachment_message ON ent_notify.attachment USING btree (conversation_id, seq, id) WHERE (conversation_id IS NOT NULL);
+
+CREATE INDEX attachment_owner ON ent_notify.attachment USING btree (owner_id);
+
 CREATE INDEX audience_reader ON ent_notify.audience USING btree (scope, ref, feed_seq DESC) INCLUDE (notification_id, clause) WHERE (NOT excluded);
 
 CREATE INDEX campaign_action_campaign ON ent_notify.campaign_action USING btree (campaign_id, id);
@@ -2949,6 +3126,8 @@ CREATE INDEX message_change_message ON ent_notify.message_change USING btree (co
 CREATE INDEX message_draft_author ON ent_notify.message_draft USING btree (author_id, id);
 
 CREATE INDEX message_draft_due ON ent_notify.message_draft USING btree (due_at) WHERE (state = 1);
+
+CREATE INDEX message_due_message ON ent_notify.message_due USING btree (conversation_id, seq);
 
 CREATE INDEX notification_published ON ent_notify.notification USING btree (published_at) INCLUDE (feed_seq);
 
@@ -2990,6 +3169,8 @@ CREATE INDEX stream_ticket_expiry ON ent_notify.stream_ticket USING btree (expir
 
 CREATE INDEX stream_ticket_person ON ent_notify.stream_ticket USING btree (person_id);
 
+CREATE TRIGGER attachment_gone AFTER DELETE ON ent_notify.attachment REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.give_room_back();
+
 CREATE TRIGGER device_opens_lane AFTER INSERT ON ent_notify.device REFERENCING NEW TABLE AS registered FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.open_lanes();
 
 CREATE TRIGGER guardian_added AFTER INSERT ON ent_notify.guardian_link REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.guardians_changed();
@@ -3003,6 +3184,8 @@ CREATE TRIGGER membership_added AFTER INSERT ON ent_notify.membership REFERENCIN
 CREATE TRIGGER membership_changed AFTER UPDATE ON ent_notify.membership REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
 
 CREATE TRIGGER membership_removed AFTER DELETE ON ent_notify.membership REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
+
+CREATE TRIGGER message_text_changed AFTER UPDATE OF body, recalled_at ON ent_notify.message FOR EACH ROW WHEN (((old.body IS DISTINCT FROM new.body) OR (old.recalled_at IS DISTINCT FROM new.recalled_at))) EXECUTE FUNCTION ent_notify.text_changed();
 
 CREATE TRIGGER note_moved BEFORE UPDATE ON ent_notify.conversation FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION ent_notify.note_moved();
 
@@ -3033,6 +3216,15 @@ CREATE CONSTRAINT TRIGGER wakes_workers AFTER INSERT ON ent_notify.notification 
 ALTER TABLE ONLY ent_notify.acknowledgement
     ADD CONSTRAINT acknowledgement_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY ent_notify.attachment
+    ADD CONSTRAINT attachment_conversation_id_seq_fkey FOREIGN KEY (conversation_id, seq) REFERENCES ent_notify.message(conversation_id, seq) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.attachment
+    ADD CONSTRAINT attachment_digest_fkey FOREIGN KEY (digest) REFERENCES ent_notify.attachment_file(digest);
+
+ALTER TABLE ONLY ent_notify.attachment
+    ADD CONSTRAINT attachment_draft_id_fkey FOREIGN KEY (draft_id) REFERENCES ent_notify.message_draft(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY ent_notify.chunk
     ADD CONSTRAINT chunk_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
 
@@ -3056,6 +3248,12 @@ ALTER TABLE ONLY ent_notify.message
 
 ALTER TABLE ONLY ent_notify.message_draft
     ADD CONSTRAINT message_draft_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.message_html
+    ADD CONSTRAINT message_html_conversation_id_seq_fkey FOREIGN KEY (conversation_id, seq) REFERENCES ent_notify.message(conversation_id, seq) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.message_words
+    ADD CONSTRAINT message_words_conversation_id_seq_fkey FOREIGN KEY (conversation_id, seq) REFERENCES ent_notify.message(conversation_id, seq) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ent_notify.participant
     ADD CONSTRAINT participant_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;

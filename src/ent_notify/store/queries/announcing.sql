@@ -4,11 +4,18 @@ select exists (select from message_due) as announce,
        coalesce((select due_at from message_draft where state = 1 order by due_at limit 1) <= :now, false) as send;
 
 -- name: take
--- Take messages that nobody has announced, in their order; another worker's are left to it.
+-- Take messages that nobody has announced, in their order, and note what they are found by; another worker's are left to
+-- it.
 with taken as (
     delete from message_due d
     where d.place = any (array(select t.place from message_due t order by t.place limit :most for update skip locked))
     returning d.place, d.conversation_id, d.seq
+),
+found_by as (
+    insert into message_words (conversation_id, seq, words)
+    select m.conversation_id, m.seq, words_of(m.body)
+    from taken t join message m on m.conversation_id = t.conversation_id and m.seq = t.seq and m.recalled_at is null
+    on conflict (conversation_id, seq) do nothing   -- (an edit has noted newer ones)
 )
 select conversation_id, seq from taken order by place;
 
