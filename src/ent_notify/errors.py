@@ -14,6 +14,8 @@ Each message says what was wrong, with which value, and what to do about it::
     │   └── TooManyRemovals    it would remove more people than the set share: nothing was changed
     ├── MalformedDevice        a push token or a browser's subscription cannot be one
     ├── MalformedRules         rules of who may write to whom are not written as they must be
+    ├── MalformedCalendar      a school calendar's own data are not written as they must be
+    ├── MalformedTimetable     lessons, or a file of them, cannot be taken as they are
     ├── NotFound               no such campaign, notification, person or conversation (or not yours)
     ├── NotAllowed             this person may not do that
     ├── StoreError             the database
@@ -87,6 +89,14 @@ class MalformedDevice(EntNotifyError):
 
 class MalformedRules(EntNotifyError):
     """Rules of who may write to whom are not written as they must be; the message names the place. Nothing changed."""
+
+
+class MalformedCalendar(EntNotifyError):
+    """A school calendar's own data are not written as they must be; the message says which part, and how."""
+
+
+class MalformedTimetable(EntNotifyError):
+    """Lessons, or a file of them, cannot be taken as they are; of a file, the message names the line."""
 
 
 class NotFound(EntNotifyError):

@@ -42,16 +42,20 @@ KINDS: dict[str, st.SearchStrategy[Any]] = {
         datetime.isoformat
     ),
 }
+WORKS = st.fixed_dictionaries({"subject": strings, "title": strings})
+ITEMS: dict[str, st.SearchStrategy[dict[str, str]]] = {"HomeworkReminder": WORKS, "TestReminder": WORKS}
+"""What the lists of an event hold."""
 
 
 @st.composite
 def published(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     event = draw(st.sampled_from(BUILT_IN))
+    kinds = KINDS | {"items": st.lists(ITEMS[event.__name__], max_size=5)} if event.__name__ in ITEMS else KINDS
     data: dict[str, Any] = {}
     for name, kind in data_fields(event).items():
         if kind.endswith("?") and draw(st.booleans()):
             continue
-        data[name] = draw(KINDS[kind.removesuffix("?")])
+        data[name] = draw(kinds[kind.removesuffix("?")])
     if event.__name__ == "LessonChanged":
         data["change"] = draw(st.sampled_from(["cancelled", "moved", "room", "swapped"]))
     return event.__name__, data

@@ -15,6 +15,8 @@ from typing import Any, Literal
 from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
+from ent_notify.engine.alerts import reminders_of
+from ent_notify.engine.calendars import Calendars
 from ent_notify.engine.campaigns import Campaigns
 from ent_notify.engine.conversations import Conversations
 from ent_notify.engine.evidence import Evidence
@@ -47,6 +49,7 @@ from ent_notify.policy.retry import RetryBounds
 from ent_notify.ports import Bus, Clock, EngineObserver, MailChannel, PushChannel, Unobserved
 from ent_notify.settings import Settings
 from ent_notify.store import Database, PoolLimits, check, migrate, open_database
+from ent_notify.store.alerts import PostgresAlerts
 from ent_notify.store.campaigns import PostgresCampaigns
 from ent_notify.store.conversations import PostgresConversations
 from ent_notify.store.devices import DeviceCounts, PostgresDevices
@@ -98,6 +101,8 @@ class Engine:
         self.campaigns = Campaigns(
             PostgresCampaigns(db), self._fanout, clock, settings.project.timezone, self._pause_hours
         )
+        self._alerts = PostgresAlerts(db)
+        self.calendars = Calendars(self._alerts, clock)
         self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
         self.evidence = Evidence(PostgresEvidence(db), bus, clock, settings.evidence)
         self.phones = Phones(PostgresSync(db, conversations), self.words, clock, settings.sync, self.evidence.read)
@@ -398,7 +403,10 @@ class Engine:
             observer=self._observer,
             late=self.receipts.late_answers,
             upkeep=self.upkeep,
-            errands=(self.conversations.correspondence(self._observer).step,),
+            errands=(
+                self.conversations.correspondence(self._observer).step,
+                reminders_of(self.settings.homework, self._alerts, self.clock).step,
+            ),
             wakes=self._fanout.wakes,
         )
 

@@ -18,6 +18,9 @@ from ent_notify.model.delivery import Channel, Urgency
 ALL_CHANNELS = (Channel.WEB, Channel.EMAIL, Channel.PUSH)
 LESSON = timedelta(minutes=55)
 """How long a lesson lasts in a collège or lycée when nobody says."""
+Items = tuple[Mapping[str, str], ...]
+"""A list of at most 100 objects of text: several works, several changes of a day. Values whose name ends in ``_at`` are
+instants."""
 CLASS_AND_GUARDIANS: Mapping[str, Any] = {"union": [{"group": "$group"}, {"guardians_of": {"group": "$group"}}]}
 
 
@@ -69,7 +72,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HomeworkAssigned(Event):
-    """Work to be done for a day. Default audience: the class and its guardians."""
+    """Work to be done for a day. Default audience: the class and its guardians.
+
+    ``homework`` is how later events name it (the event's key when left out). ``due_at``: the instant, where it is not
+    simply the beginning of that day's lessons; no reminder leaves after it.
+    """
 
     category: ClassVar[str] = "homework"
 
@@ -78,6 +85,110 @@ class HomeworkAssigned(Event):
     group: str
     subject: str
     title: str
+    due: date
+    due_at: datetime | None = None
+    homework: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestAnnounced(Event):
+    """A test on a day: a kind of its own, with its own preference, and reminders that nobody can tick off.
+
+    Its fields are those of HomeworkAssigned, and so are its changes and its withdrawal.
+    """
+
+    __test__: ClassVar[bool] = False  # (to pytest, a name that begins so is a test's)
+    category: ClassVar[str] = "test"
+
+    natural_audience: ClassVar[Mapping[str, Any] | None] = CLASS_AND_GUARDIANS
+
+    group: str
+    subject: str
+    title: str
+    due: date
+    due_at: datetime | None = None
+    homework: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeworkChanged(Event):
+    """Work or a test is not what it was, or for another day. It says the whole of it anew, and takes the place of what
+    was told before; reminders move with it."""
+
+    category: ClassVar[str] = "homework"
+
+    natural_audience: ClassVar[Mapping[str, Any] | None] = CLASS_AND_GUARDIANS
+
+    homework: str
+    group: str
+    subject: str
+    title: str
+    due: date
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeworkWithdrawn(Event):
+    """Work need not be done, or a test does not take place. No reminder speaks of it any more."""
+
+    category: ClassVar[str] = "homework"
+
+    natural_audience: ClassVar[Mapping[str, Any] | None] = CLASS_AND_GUARDIANS
+
+    homework: str
+    group: str
+    subject: str
+    due: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeworkDone(Event):
+    """A pupil has done the work (``done`` False: has not, after all). It tells nobody and makes no notification: what
+    publishing answers is that of the work, and whether anything was new. Its key is not kept."""
+
+    category: ClassVar[str] = "homework"
+    channels: ClassVar[tuple[Channel, ...]] = ()
+
+    homework: str
+    pupil: str
+    done: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeworkReminder(Event):
+    """What a pupil has still to do for a day, in one. Published by the engine itself, to pupil and guardians."""
+
+    category: ClassVar[str] = "reminder"
+
+    count: int
+    subjects: str
+    due: date
+    works: Items
+    tomorrow: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestReminder(Event):
+    """A test comes near. Published by the engine itself, to pupil and guardians."""
+
+    __test__: ClassVar[bool] = False
+    category: ClassVar[str] = "test"
+
+    count: int
+    subjects: str
+    due: date
+    works: Items
+    tomorrow: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReminderWithdrawn(Event):
+    """What a reminder becomes when all that it spoke of was withdrawn or moved: in the inbox alone, the change was
+    told by itself. Published by the engine."""
+
+    category: ClassVar[str] = "reminder"
+    channels: ClassVar[tuple[Channel, ...]] = (Channel.WEB,)
+
     due: date
 
 
@@ -168,6 +279,13 @@ class Withdrawn(Event):
 
 BUILT_IN: tuple[type[Event], ...] = (
     HomeworkAssigned,
+    TestAnnounced,
+    HomeworkChanged,
+    HomeworkWithdrawn,
+    HomeworkDone,
+    HomeworkReminder,
+    TestReminder,
+    ReminderWithdrawn,
     LessonChanged,
     AbsenceRecorded,
     GradePublished,
@@ -176,7 +294,7 @@ BUILT_IN: tuple[type[Event], ...] = (
     Withdrawn,
 )
 
-_KINDS = {str: "string", int: "integer", bool: "boolean", date: "date", datetime: "datetime"}
+_KINDS = {str: "string", int: "integer", bool: "boolean", date: "date", datetime: "datetime", Items: "items"}
 
 
 def data_fields(event: type[Event]) -> dict[str, str]:
@@ -192,10 +310,12 @@ def _kind(event: type[Event], name: str, hint: Any) -> str:
     if plain not in _KINDS:
         raise TypeError(
             f"{event.__name__}.{name} is {hint!r}; an event's field is one of "
-            f"{', '.join(sorted(t.__name__ for t in _KINDS))}, or that with `| None`"
+            f"{', '.join(sorted(_KINDS.values()))}, or that with `| None`"
         )
     return _KINDS[plain] + ("?" if optional else "")
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [{name: _plain(each) for name, each in item.items()} for item in value]
     return value.isoformat() if isinstance(value, (date, datetime)) else value

@@ -4,6 +4,7 @@
 Both raise ``SettingsError``, which names every setting that is unknown or wrong, and where it was read.
 """
 
+from ent_notify.settings.alerts import HomeworkSettings
 from ent_notify.settings.conversations import ConversationSettings
 from ent_notify.settings.evidence import EvidenceSettings
 from ent_notify.settings.groups import (
@@ -43,6 +44,7 @@ __all__ = [
     "EvidenceSettings",
     "FcmApp",
     "GatewaySettings",
+    "HomeworkSettings",
     "LogSettings",
     "MailGroup",
     "MetricsSettings",

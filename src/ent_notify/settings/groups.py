@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ent_notify.policy.webpush import KNOWN_HOSTS
+from ent_notify.settings.alerts import HomeworkSettings
 from ent_notify.settings.base import Group
 from ent_notify.settings.conversations import ConversationSettings
 from ent_notify.settings.evidence import EvidenceSettings
@@ -476,6 +477,7 @@ class Settings(BaseSettings):
     sync: SyncSettings = SyncSettings()
     conversations: ConversationSettings = ConversationSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    homework: HomeworkSettings = HomeworkSettings()
     rates: RateSettings = RateSettings()
     pause: PauseSettings = PauseSettings()
     directory: DirectorySettings = DirectorySettings()

@@ -573,6 +573,25 @@ begin
     return freed;
 end $$;
 
+CREATE FUNCTION ent_notify.homework_root() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    named text := coalesce(new.data->>'homework', new.idempotency_key);
+    first_version bigint;
+begin
+    select coalesce(n.root, n.id) into first_version
+    from homework h join notification n on n.id = h.notification_id
+    where h.external_id = named and n.withdrawn_type is null and n.withdraws is null;
+    new.root := coalesce(new.root, first_version);
+    if new.type in ('HomeworkChanged', 'HomeworkWithdrawn') and not exists (select from homework where external_id = named) then
+        raise exception 'no homework "%" was assigned; give the `homework` of HomeworkAssigned, or its key', named
+            using errcode = 'EN002';
+    end if;
+    return new;
+end $$;
+
 CREATE FUNCTION ent_notify.in_hand(campaign bigint) RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -840,6 +859,95 @@ CREATE FUNCTION ent_notify.note_action(campaign bigint, what text, who text, why
     AS $$
     insert into campaign_action (campaign_id, action, done_by, reason, done_at) values (campaign, what, who, why, at)
 $$;
+
+CREATE FUNCTION ent_notify.note_homework() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    named text := coalesce(new.data->>'homework', new.idempotency_key);
+    h homework;
+    g people_group;
+    stale record;
+    rest bigint[];
+    version bigint;
+begin
+    if char_length(named) > 200 then
+        raise exception '`homework` is an id of at most 200 characters' using errcode = 'EN002';
+    end if;
+    select * into g from people_group where external_id = new.data->>'group';
+    if g.id is null then
+        raise exception 'no group "%" is in the directory; a class is written UAI/class/NAME', new.data->>'group' using errcode = 'EN001';
+    end if;
+    if new.type = 'HomeworkWithdrawn' then
+        update homework set withdrawn_at = new.published_at, notification_id = new.id where external_id = named returning * into h;
+    else
+        insert into homework as x (external_id, school_id, group_id, is_test, subject, title, due, due_at, notification_id)
+        values (named, g.school_id, g.id, new.type = 'TestAnnounced', new.data->>'subject', new.data->>'title',
+                (new.data->>'due')::date, (new.data->>'due_at')::timestamptz, new.id)
+        on conflict (external_id) do update
+        set school_id = excluded.school_id, group_id = excluded.group_id, subject = excluded.subject, title = excluded.title,
+            due = excluded.due, due_at = excluded.due_at, withdrawn_at = null, notification_id = excluded.notification_id,
+            is_test = case when new.type = 'HomeworkChanged' then x.is_test else excluded.is_test end
+        returning * into h;
+    end if;
+    for stale in
+        select r.notification_id, r.homework, r.expires_at, n.type, n.category, n.urgency, n.audience, n.clauses,
+               coalesce(n.root, n.id) as root, n.data
+        from homework_reminder r join notification n on n.id = r.notification_id
+        where r.homework @> array[h.id] and r.expires_at > new.published_at
+          and (h.withdrawn_at is not null or h.due <> (n.data->>'due')::date or h.due_at < r.expires_at)
+        for update of r
+    loop
+        select coalesce(array_agg(x.id order by x.id), '{}') into rest
+        from homework x
+        where x.id = any (stale.homework) and x.withdrawn_at is null and x.due = (stale.data->>'due')::date
+          and coalesce(x.due_at > new.published_at, true);
+        insert into notification (idempotency_key, type, category, urgency, data, audience, clauses, published_at, expires_at, root)
+        values ('reminder:' || stale.notification_id || ':' || new.id,
+                case when rest = '{}' then 'ReminderWithdrawn' else stale.type end, stale.category, stale.urgency,
+                case when rest = '{}' then jsonb_build_object('due', stale.data->'due')
+                     else works_of(rest) || jsonb_build_object('tomorrow', stale.data->'tomorrow') end,
+                stale.audience, stale.clauses, new.published_at, least(stale.expires_at, h.due_at), stale.root)
+        returning id into version;
+        delete from homework_reminder where notification_id = stale.notification_id;
+        if rest <> '{}' then
+            insert into homework_reminder values (version, rest, least(stale.expires_at, h.due_at));
+        end if;
+    end loop;
+    return null;
+end $$;
+
+CREATE FUNCTION ent_notify.note_homework_done(body jsonb, at timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    h homework;
+    pupil person;
+    changed int;
+begin
+    select * into h from homework where external_id = body->>'homework';
+    if h.id is null then
+        raise exception 'no homework "%" was assigned; give the `homework` of HomeworkAssigned, or its key', body->>'homework'
+            using errcode = 'EN002';
+    elsif h.is_test then
+        raise exception '"%" is a test: it is not done beforehand', body->>'homework' using errcode = 'EN002';
+    end if;
+    select * into pupil from person where external_id = body->>'pupil';
+    if pupil.id is null then
+        raise exception 'no person "%" is in the directory; import them first, or correct the id', body->>'pupil' using errcode = 'EN001';
+    elsif not exists (select from membership m where m.group_id = h.group_id and m.person_id = pupil.id and m.valid_until > at) then
+        raise exception 'homework "%" is not for "%"', body->>'homework', body->>'pupil' using errcode = 'EN002';
+    end if;
+    if coalesce((body->>'done')::boolean, true) then
+        insert into homework_done values (h.id, pupil.id, at) on conflict do nothing;
+    else
+        delete from homework_done d where d.homework_id = h.id and d.person_id = pupil.id;
+    end if;
+    get diagnostics changed = row_count;
+    return jsonb_build_object('notification', h.notification_id, 'created', changed > 0);
+end $$;
 
 CREATE FUNCTION ent_notify.note_lane(lane_noted smallint, healthy boolean, why text, at timestamp with time zone, rest interval) RETURNS void
     LANGUAGE plpgsql
@@ -1518,16 +1626,23 @@ begin
                              and (body->>name) ~ '^\d{4}-\d\d-\d\d$'
             when 'datetime' then jsonb_typeof(value) = 'string' and pg_input_is_valid(body->>name, 'timestamptz')
                              and (body->>name) ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$'
+            when 'items' then jsonb_typeof(value) = 'array' and jsonb_array_length(value) <= 100 and not exists (
+                                  select from jsonb_array_elements(value) i
+                                  where jsonb_typeof(i) <> 'object' or char_length(i::text) > 20000)
             else false end)
         then
             raise exception '% field "%" is a %, not %', kind.name, name,
-                case rtrim(spec, '?') when 'string' then 'text of at most 20000 characters' else rtrim(spec, '?') end,
+                case rtrim(spec, '?') when 'string' then 'text of at most 20000 characters'
+                                      when 'items' then 'list of at most 100 objects' else rtrim(spec, '?') end,
                 case when jsonb_typeof(value) = 'string' and char_length(body->>name) > 60
                      then 'one of ' || char_length(body->>name) || ' characters' else value::text end
                 using errcode = 'EN002';
         end if;
     end loop;
 
+    if kind.name = 'HomeworkDone' then
+        return note_homework_done(body, at);   -- tells nobody, so there is no notification
+    end if;
     if event ? 'urgency' and (event->>'urgency') not in ('urgent', 'normal', 'bulk') then
         raise exception '"urgency" is urgent, normal or bulk, not %', event->'urgency' using errcode = 'EN002';
     end if;
@@ -1757,6 +1872,67 @@ begin
     end if;
     return relayed;
 end $$;
+
+CREATE FUNCTION ent_notify.remind(schools integer[], evenings date[], tests boolean[], dues date[], ends timestamp with time zone[], at timestamp with time zone) RETURNS integer
+    LANGUAGE sql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    with claimed as (
+        insert into reminded as r (school_id, evening, is_test, due, at)
+        select * , remind.at from unnest(schools, evenings, tests, dues) order by 1, 2, 3, 4
+        on conflict do nothing
+        returning r.school_id, r.evening, r.is_test, r.due
+    ),
+    work as materialized (
+        select h.id, h.school_id, h.group_id, h.is_test, h.due, c.evening,
+               coalesce(h.due_at, e.ends) as ends
+        from claimed c
+        join unnest(schools, evenings, tests, dues, ends) e (school_id, evening, is_test, due, ends) using (school_id, evening, is_test, due)
+        join homework h on h.school_id = c.school_id and h.due = c.due and h.is_test = c.is_test and h.withdrawn_at is null
+        where coalesce(h.due_at, e.ends) > remind.at
+    ),
+    todo as (
+        select w.school_id, w.is_test, w.due, w.evening, p.id as person_id, array_agg(distinct w.id order by w.id) as works,
+               min(w.ends) as ends
+        from work w
+        join membership m on m.group_id = w.group_id and m.valid_from <= remind.at and m.valid_until > remind.at
+        join person p on p.id = m.person_id and p.profile = 1 and p.hidden_at is null
+        where not exists (select from homework_done d where d.homework_id = w.id and d.person_id = p.id)
+        group by w.school_id, w.is_test, w.due, w.evening, p.id
+    ),
+    sets as materialized (
+        select t.school_id, t.is_test, t.due, t.evening, t.works, min(t.ends) as ends, array_agg(t.person_id order by t.person_id) as pupils
+        from todo t group by t.school_id, t.is_test, t.due, t.evening, t.works
+    ),
+    published as (
+        insert into notification (idempotency_key, type, category, urgency, data, audience, clauses, published_at, expires_at)
+        select format('reminder:%s:%s:%s:%s:%s', c.uai, s.evening, s.due, case when s.is_test then 'test' else 'work' end,
+                      md5(s.works::text)),
+               k.name, k.category, k.urgency,
+               works_of(s.works) || jsonb_build_object('tomorrow', s.due = s.evening + 1),
+               (select jsonb_build_object('union', jsonb_agg(t.term)) from (
+                    select jsonb_build_object('person', p.external_id) as term from person p where p.id = any (s.pupils)
+                    union all
+                    select jsonb_build_object('guardians_of', jsonb_build_object('person', p.external_id))
+                    from person p where p.id = any (s.pupils)) t),
+               jsonb_build_array(jsonb_build_object('not', '[]'::jsonb, 'in', (
+                   select jsonb_agg(jsonb_build_array(x.scope, u.pupil)) from unnest(s.pupils) u (pupil), (values (3), (4)) x (scope)))),
+               remind.at, s.ends
+        from sets s
+        join school c on c.id = s.school_id
+        join event_type k on k.name = case when s.is_test then 'TestReminder' else 'HomeworkReminder' end
+        returning id, idempotency_key, expires_at
+    ),
+    kept as (
+        insert into homework_reminder (notification_id, homework, expires_at)
+        select p.id, s.works, p.expires_at
+        from published p
+        join sets s on p.idempotency_key = format('reminder:%s:%s:%s:%s:%s', (select c.uai from school c where c.id = s.school_id),
+                                                  s.evening, s.due, case when s.is_test then 'test' else 'work' end, md5(s.works::text))
+        returning 1
+    )
+    select count(*)::int from published
+$$;
 
 CREATE FUNCTION ent_notify.reserve(lane_wanted smallint, wanted integer, at timestamp with time zone, horizon interval, slot interval, OUT starts_at timestamp with time zone, OUT slot_sends integer, OUT per_second double precision, OUT wait_until timestamp with time zone) RETURNS record
     LANGUAGE plpgsql
@@ -2287,6 +2463,20 @@ CREATE FUNCTION ent_notify.words_of(text) RETURNS tsvector
           OFFSET 0) s;
 END;
 
+CREATE FUNCTION ent_notify.works_of(wanted bigint[]) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$
+    select jsonb_build_object(
+        'count', count(*), 'due', min(h.due),
+        'subjects', (select string_agg(s.subject, ', ' order by s.subject)
+                     from (select distinct x.subject from ent_notify.homework x where x.id = any (wanted)) s),
+        'works', coalesce((select jsonb_agg(w.work) from (
+            select jsonb_build_object('subject', left(x.subject, 200), 'title', left(x.title, 500)) as work
+            from ent_notify.homework x where x.id = any (wanted) order by x.subject, x.title, x.id limit 50
+        ) w), '[]'))
+    from ent_notify.homework h where h.id = any (wanted)
+$$;
+
 CREATE TABLE ent_notify.acknowledgement (
     notification_id bigint NOT NULL,
     person_id integer NOT NULL,
@@ -2519,6 +2709,41 @@ CREATE TABLE ent_notify.guardian_link (
     CONSTRAINT guardian_link_legal_level_check CHECK (((legal_level >= 0) AND (legal_level <= 2)))
 );
 
+CREATE TABLE ent_notify.homework (
+    id bigint NOT NULL,
+    external_id text NOT NULL,
+    school_id integer,
+    group_id integer NOT NULL,
+    is_test boolean NOT NULL,
+    subject text NOT NULL,
+    title text NOT NULL,
+    due date NOT NULL,
+    due_at timestamp with time zone,
+    withdrawn_at timestamp with time zone,
+    notification_id bigint NOT NULL
+);
+
+CREATE TABLE ent_notify.homework_done (
+    homework_id bigint NOT NULL,
+    person_id integer NOT NULL,
+    done_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ent_notify.homework ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.homework_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.homework_reminder (
+    notification_id bigint NOT NULL,
+    homework bigint[] NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE ent_notify.lane (
     id smallint NOT NULL,
     name text NOT NULL,
@@ -2547,6 +2772,15 @@ CREATE TABLE ent_notify.late_word (
     target integer NOT NULL,
     state smallint NOT NULL,
     reason text NOT NULL
+);
+
+CREATE TABLE ent_notify.lesson (
+    group_id integer NOT NULL,
+    external_id text NOT NULL,
+    base jsonb,
+    now jsonb,
+    base_day date,
+    now_day date
 );
 
 CREATE TABLE ent_notify.mail_domain (
@@ -2781,6 +3015,14 @@ CREATE TABLE ent_notify.recalled_reader (
     people integer[] NOT NULL
 );
 
+CREATE TABLE ent_notify.reminded (
+    school_id integer NOT NULL,
+    evening date NOT NULL,
+    is_test boolean NOT NULL,
+    due date NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE ent_notify.retraction (
     scope smallint NOT NULL,
     ref integer NOT NULL,
@@ -2801,6 +3043,14 @@ CREATE TABLE ent_notify.rights_head (
     CONSTRAINT rights_head_only_row_check CHECK (only_row)
 );
 
+CREATE TABLE ent_notify.same_human (
+    person_id integer NOT NULL,
+    other_id integer NOT NULL,
+    declared_by text NOT NULL,
+    declared_at timestamp with time zone NOT NULL,
+    CONSTRAINT same_human_check CHECK ((person_id < other_id))
+);
+
 CREATE TABLE ent_notify.school (
     id integer NOT NULL,
     uai text NOT NULL,
@@ -2808,6 +3058,13 @@ CREATE TABLE ent_notify.school (
     name text NOT NULL,
     timezone text DEFAULT 'Europe/Paris'::text NOT NULL,
     closed_at timestamp with time zone
+);
+
+CREATE TABLE ent_notify.school_calendar (
+    school_id integer,
+    data jsonb NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    changed_by text NOT NULL
 );
 
 ALTER TABLE ent_notify.school ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -2861,6 +3118,17 @@ CREATE TABLE ent_notify.stream_ticket (
     expires_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE ent_notify.timetable_day (
+    group_id integer NOT NULL,
+    day date NOT NULL,
+    changed_at timestamp with time zone,
+    look_at timestamp with time zone NOT NULL,
+    told jsonb,
+    loud boolean DEFAULT false NOT NULL,
+    version integer DEFAULT 0 NOT NULL,
+    told_key text
+);
+
 CREATE TABLE ent_notify.zone (
     name text NOT NULL
 );
@@ -2881,6 +3149,8 @@ SELECT pg_catalog.setval('ent_notify.chunk_id_seq', 1, false);
 SELECT pg_catalog.setval('ent_notify.conversation_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.device_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.homework_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.lane_id_seq', 2, true);
 
@@ -2963,6 +3233,18 @@ ALTER TABLE ONLY ent_notify.gateway_node
 ALTER TABLE ONLY ent_notify.guardian_link
     ADD CONSTRAINT guardian_link_pkey PRIMARY KEY (pupil_id, guardian_id);
 
+ALTER TABLE ONLY ent_notify.homework_done
+    ADD CONSTRAINT homework_done_pkey PRIMARY KEY (homework_id, person_id);
+
+ALTER TABLE ONLY ent_notify.homework
+    ADD CONSTRAINT homework_external_id_key UNIQUE (external_id);
+
+ALTER TABLE ONLY ent_notify.homework
+    ADD CONSTRAINT homework_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.homework_reminder
+    ADD CONSTRAINT homework_reminder_pkey PRIMARY KEY (notification_id);
+
 ALTER TABLE ONLY ent_notify.lane
     ADD CONSTRAINT lane_name_key UNIQUE (name);
 
@@ -2971,6 +3253,9 @@ ALTER TABLE ONLY ent_notify.lane
 
 ALTER TABLE ONLY ent_notify.late_word
     ADD CONSTRAINT late_word_pkey PRIMARY KEY (chunk_id, target);
+
+ALTER TABLE ONLY ent_notify.lesson
+    ADD CONSTRAINT lesson_pkey PRIMARY KEY (group_id, external_id);
 
 ALTER TABLE ONLY ent_notify.mail_domain
     ADD CONSTRAINT mail_domain_pkey PRIMARY KEY (domain);
@@ -3035,6 +3320,9 @@ ALTER TABLE ONLY ent_notify.reading
 ALTER TABLE ONLY ent_notify.recalled_reader
     ADD CONSTRAINT recalled_reader_pkey PRIMARY KEY (notification_id, bucket);
 
+ALTER TABLE ONLY ent_notify.reminded
+    ADD CONSTRAINT reminded_pkey PRIMARY KEY (school_id, evening, is_test, due);
+
 ALTER TABLE ONLY ent_notify.retraction
     ADD CONSTRAINT retraction_pkey PRIMARY KEY (scope, ref, feed_seq);
 
@@ -3046,6 +3334,12 @@ ALTER TABLE ONLY ent_notify.rights_change
 
 ALTER TABLE ONLY ent_notify.rights_head
     ADD CONSTRAINT rights_head_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY ent_notify.same_human
+    ADD CONSTRAINT same_human_pkey PRIMARY KEY (person_id, other_id);
+
+ALTER TABLE ONLY ent_notify.school_calendar
+    ADD CONSTRAINT school_calendar_school_id_key UNIQUE NULLS NOT DISTINCT (school_id);
 
 ALTER TABLE ONLY ent_notify.school
     ADD CONSTRAINT school_join_id_key UNIQUE (join_id);
@@ -3073,6 +3367,9 @@ ALTER TABLE ONLY ent_notify.stream_session
 
 ALTER TABLE ONLY ent_notify.stream_ticket
     ADD CONSTRAINT stream_ticket_pkey PRIMARY KEY (digest);
+
+ALTER TABLE ONLY ent_notify.timetable_day
+    ADD CONSTRAINT timetable_day_pkey PRIMARY KEY (group_id, day);
 
 ALTER TABLE ONLY ent_notify.zone
     ADD CONSTRAINT zone_pkey PRIMARY KEY (name);
@@ -3119,6 +3416,20 @@ CREATE UNIQUE INDEX device_token ON ent_notify.device USING btree (provider, tok
 
 CREATE INDEX guardian_link_guardian ON ent_notify.guardian_link USING btree (guardian_id) INCLUDE (pupil_id, legal_level, restricted);
 
+CREATE INDEX homework_due ON ent_notify.homework USING btree (school_id, due, is_test) WHERE (withdrawn_at IS NULL);
+
+CREATE INDEX homework_past ON ent_notify.homework USING btree (due);
+
+CREATE INDEX homework_reminder_of ON ent_notify.homework_reminder USING gin (homework);
+
+CREATE INDEX homework_reminder_past ON ent_notify.homework_reminder USING btree (expires_at);
+
+CREATE INDEX lesson_base_day ON ent_notify.lesson USING btree (group_id, base_day);
+
+CREATE INDEX lesson_now_day ON ent_notify.lesson USING btree (group_id, now_day);
+
+CREATE INDEX lesson_past ON ent_notify.lesson USING btree (GREATEST(base_day, now_day));
+
 CREATE INDEX membership_person ON ent_notify.membership USING btree (person_id) INCLUDE (group_id, valid_from, valid_until);
 
 CREATE INDEX message_change_message ON ent_notify.message_change USING btree (conversation_id, seq, id);
@@ -3157,7 +3468,11 @@ CREATE INDEX preference_refused ON ent_notify.preference USING btree (channel, c
 
 CREATE INDEX presence_node ON ent_notify.presence USING btree (node);
 
+CREATE INDEX reminded_at ON ent_notify.reminded USING btree (at);
+
 CREATE INDEX retraction_old ON ent_notify.retraction USING btree (retracted_at);
+
+CREATE INDEX same_human_other ON ent_notify.same_human USING btree (other_id);
 
 CREATE INDEX seen_old ON ent_notify.seen USING btree (noted_at);
 
@@ -3169,6 +3484,10 @@ CREATE INDEX stream_ticket_expiry ON ent_notify.stream_ticket USING btree (expir
 
 CREATE INDEX stream_ticket_person ON ent_notify.stream_ticket USING btree (person_id);
 
+CREATE INDEX timetable_day_look ON ent_notify.timetable_day USING btree (look_at) WHERE (look_at < 'infinity'::timestamp with time zone);
+
+CREATE INDEX timetable_day_past ON ent_notify.timetable_day USING btree (day);
+
 CREATE TRIGGER attachment_gone AFTER DELETE ON ent_notify.attachment REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.give_room_back();
 
 CREATE TRIGGER device_opens_lane AFTER INSERT ON ent_notify.device REFERENCING NEW TABLE AS registered FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.open_lanes();
@@ -3179,6 +3498,8 @@ CREATE TRIGGER guardian_changed AFTER UPDATE ON ent_notify.guardian_link REFEREN
 
 CREATE TRIGGER guardian_removed AFTER DELETE ON ent_notify.guardian_link REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.guardians_changed();
 
+CREATE TRIGGER homework_root BEFORE INSERT ON ent_notify.notification FOR EACH ROW WHEN ((new.type = ANY (ARRAY['HomeworkAssigned'::text, 'TestAnnounced'::text, 'HomeworkChanged'::text, 'HomeworkWithdrawn'::text]))) EXECUTE FUNCTION ent_notify.homework_root();
+
 CREATE TRIGGER membership_added AFTER INSERT ON ent_notify.membership REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
 
 CREATE TRIGGER membership_changed AFTER UPDATE ON ent_notify.membership REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
@@ -3186,6 +3507,8 @@ CREATE TRIGGER membership_changed AFTER UPDATE ON ent_notify.membership REFERENC
 CREATE TRIGGER membership_removed AFTER DELETE ON ent_notify.membership REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
 
 CREATE TRIGGER message_text_changed AFTER UPDATE OF body, recalled_at ON ent_notify.message FOR EACH ROW WHEN (((old.body IS DISTINCT FROM new.body) OR (old.recalled_at IS DISTINCT FROM new.recalled_at))) EXECUTE FUNCTION ent_notify.text_changed();
+
+CREATE TRIGGER note_homework AFTER INSERT ON ent_notify.notification FOR EACH ROW WHEN ((new.type = ANY (ARRAY['HomeworkAssigned'::text, 'TestAnnounced'::text, 'HomeworkChanged'::text, 'HomeworkWithdrawn'::text]))) EXECUTE FUNCTION ent_notify.note_homework();
 
 CREATE TRIGGER note_moved BEFORE UPDATE ON ent_notify.conversation FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION ent_notify.note_moved();
 
@@ -3237,6 +3560,18 @@ ALTER TABLE ONLY ent_notify.conversation_key
 ALTER TABLE ONLY ent_notify.fair_share
     ADD CONSTRAINT fair_share_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
 
+ALTER TABLE ONLY ent_notify.homework_done
+    ADD CONSTRAINT homework_done_homework_id_fkey FOREIGN KEY (homework_id) REFERENCES ent_notify.homework(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.homework
+    ADD CONSTRAINT homework_group_id_fkey FOREIGN KEY (group_id) REFERENCES ent_notify.people_group(id);
+
+ALTER TABLE ONLY ent_notify.homework
+    ADD CONSTRAINT homework_school_id_fkey FOREIGN KEY (school_id) REFERENCES ent_notify.school(id);
+
+ALTER TABLE ONLY ent_notify.lesson
+    ADD CONSTRAINT lesson_group_id_fkey FOREIGN KEY (group_id) REFERENCES ent_notify.people_group(id);
+
 ALTER TABLE ONLY ent_notify.mail_domain
     ADD CONSTRAINT mail_domain_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
 
@@ -3260,5 +3595,11 @@ ALTER TABLE ONLY ent_notify.participant
 
 ALTER TABLE ONLY ent_notify.people_group
     ADD CONSTRAINT people_group_school_id_fkey FOREIGN KEY (school_id) REFERENCES ent_notify.school(id);
+
+ALTER TABLE ONLY ent_notify.school_calendar
+    ADD CONSTRAINT school_calendar_school_id_fkey FOREIGN KEY (school_id) REFERENCES ent_notify.school(id);
+
+ALTER TABLE ONLY ent_notify.timetable_day
+    ADD CONSTRAINT timetable_day_group_id_fkey FOREIGN KEY (group_id) REFERENCES ent_notify.people_group(id);
 
 REVOKE ALL ON FUNCTION ent_notify.publish(event jsonb, at timestamp with time zone) FROM PUBLIC;

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -32,7 +32,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {event.__name__: data_fields(event) fo
 
 def for_line(data: Mapping[str, Any], event_type: str, zone: ZoneInfo) -> dict[str, Any]:
     """The values for a headline: single lines of at most ``LINE_LIMIT`` characters."""
-    return {name: _line(value) for name, value in _typed(data, event_type, zone).items()}
+    return {name: _each(_line, value) for name, value in _typed(data, event_type, zone).items()}
 
 
 def for_mail(data: Mapping[str, Any], event_type: str, zone: ZoneInfo, *, lines: bool) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def for_mail(data: Mapping[str, Any], event_type: str, zone: ZoneInfo, *, lines:
     """
     values = for_line(data, event_type, zone) if lines else _typed(data, event_type, zone)
     return {
-        name: literal(value if lines else clean(value)) if isinstance(value, str) else value
+        name: _each(lambda text: literal(text if lines else clean(text)) if isinstance(text, str) else text, value)
         for name, value in values.items()
     }
 
@@ -59,6 +59,13 @@ def clean(text: str) -> str:
     if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in text):
         return "\n".join(f"{_FIRST_STRONG_ISOLATE}{line}{_POP_ISOLATE}" if line else line for line in text.split("\n"))
     return text
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    """``change`` of a value, or of every value in a list of items."""
+    if isinstance(value, list):
+        return [{name: change(each) for name, each in item.items()} for item in value]
+    return change(value)
 
 
 def _line(value: Any) -> Any:
@@ -85,7 +92,7 @@ def _typed(data: Mapping[str, Any], event_type: str, zone: ZoneInfo) -> dict[str
             continue
         try:
             typed[name] = _read(value, kind.removesuffix("?"), zone)
-        except (TypeError, ValueError, OverflowError):
+        except (AttributeError, TypeError, ValueError, OverflowError):
             raise MalformedEvent(f"{event_type}.{name} is {value!r}; it has to be a {kind} in ISO 8601") from None
     return typed
 
@@ -98,4 +105,9 @@ def _read(value: Any, kind: str, zone: ZoneInfo) -> Any:
         return instant.astimezone(zone)
     if kind == "date":
         return value if type(value) is date else date.fromisoformat(value)
+    if kind == "items":
+        return [
+            {name: _read(each, "datetime" if name.endswith("_at") else "string", zone) for name, each in item.items()}
+            for item in value
+        ]
     return value if isinstance(value, (int, bool)) else str(value)
