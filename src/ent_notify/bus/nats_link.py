@@ -1,9 +1,13 @@
 """One connection to a NATS cluster, on the island: kept alive, followed by ears, never waited for.
 
-nats-py reconnects to any server of the cluster and subscribes again. What it does not do, we do here: begin anew after
-a server refused us for good (it then closes the client); close the socket of a reconnection that failed (it forgets
-them open, one for each try at a server that is stuck); and one subscription for many subjects (each is a task and a
-queue of its own), so beyond a hundred we take them all and let go of what is for nobody.
+A client of nats-py lives for one connection here, and is then replaced. Its own reconnection has states from which
+nothing leads out, so that no hint would come any more while all seems well: a client whose first answer was not the
+one that it waited for neither subscribes nor pings, and one whose reconnection met an error that it does not know never
+tries again. So each client is asked now and then whether it is of any use, and whatever is wrong with it, the next one
+begins anew, at any server of the cluster that the last one knew.
+
+Also, one subscription for many subjects: each is a task and a queue of its own, so beyond a hundred we take them all
+and let go of what is for nobody.
 """
 
 from __future__ import annotations
@@ -14,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
+from nats.errors import ConnectionClosedError, SlowConsumerError
 from nats.errors import Error as NatsError
-from nats.errors import SlowConsumerError
 
 from ent_notify._island import tasks
 from ent_notify.bus.nats_options import NatsOptions
@@ -78,11 +82,11 @@ class NatsLink:
     def __init__(self, options: NatsOptions) -> None:
         self.counts = Counts()
         self.connected = False
-        self._reconnecting = False
         self._options = options
         self._ears: list[Ear] = []
         self._client = Client()
         self._closed = tasks.Event()
+        self._was_connected = False
         self._changed = tasks.Bell()
         self._subscriptions: dict[str, Subscription] = {}
         self._work: list[tasks.Task[None]] = []
@@ -102,9 +106,7 @@ class NatsLink:
         for task in self._work:
             task.cancel()
         self.connected = False
-        with suppress(NatsError, OSError, TimeoutError):
-            async with tasks.timeout(_CLOSE_SECONDS):
-                await self._client.close()
+        await _end(self._client)
 
     # ---------------------------------------------------------------- hints
 
@@ -170,26 +172,28 @@ class NatsLink:
         while True:
             await self._changed.wait()
             await tasks.sleep(GATHER_SECONDS)
+            if not self.connected:
+                continue  # once it is, it rings again
+            client, closed = self._client, self._closed
             try:
-                if self.connected and await self._subscribe():
+                if await self._subscribe(client, self._subscriptions):
                     self._look()  # what passed before the server knew of these
-            except (NatsError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was: this client is of no use, the next one is asked
                 _log.warning("bus_failed", error=error)
-                await tasks.sleep(self._options.retry_seconds)
-                self._changed.ring()
+                closed.set()
 
-    async def _subscribe(self) -> bool:
-        """Bring the subscriptions in line with what is wanted; whether any was added."""
+    async def _subscribe(self, client: Client, subscriptions: dict[str, Subscription]) -> bool:
+        """Bring a client's subscriptions in line with what is wanted; whether any was added."""
         wanted = self.wanted()
-        added = wanted - self._subscriptions.keys()
+        added = wanted - subscriptions.keys()
         for name in added:
-            self._subscriptions[name] = await self._client.subscribe(
+            subscriptions[name] = await client.subscribe(
                 f"{self._options.prefix}.{name}", cb=self._on_message, pending_msgs_limit=_MOST_PENDING
             )
         if added:
-            await self._client.flush()
-        for name in self._subscriptions.keys() - wanted:
-            await self._subscriptions.pop(name).unsubscribe()
+            await _ask(client, self._options)
+        for name in subscriptions.keys() - wanted:
+            await subscriptions.pop(name).unsubscribe()
         self.counts.subjects = len(wanted)
         return bool(added)
 
@@ -197,33 +201,49 @@ class NatsLink:
 
     async def _keep(self) -> None:
         while True:
-            self._closed.clear()
             try:
                 await self._connect()
-                await self._closed.wait()
-            except (NatsError, OSError, TimeoutError):
-                self._down()
+                self._up()
+                await self._watch()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next client begins anew
+                _log.warning("bus_failed", error=error)
+            self._down()
+            last = self._client
+            await _end(last)
             await tasks.sleep(_pause(self._options))
-            self._client = Client()
-            self._reconnecting = False
-            self._subscriptions = {}
+            self._client, self._closed, self._subscriptions = Client(), tasks.Event(), {}
+            # What servers have named to us stays known; there is no public way to hand it on.
+            self._client._server_pool = [server for server in last._server_pool if server.discovered]
 
     async def _connect(self) -> None:
+        closed = self._closed
+
+        async def on_close() -> None:
+            closed.set()
+
         await self._client.connect(
             **connect_arguments(self._options),
-            max_reconnect_attempts=-1,
+            allow_reconnect=False,
+            max_reconnect_attempts=-1,  # of the first connection: servers are tried in turn for ever
             error_cb=self._on_error,
-            disconnected_cb=self._on_disconnect,
-            reconnected_cb=self._on_reconnect,
-            closed_cb=self._on_close,
+            closed_cb=on_close,
         )
-        self._up()
+        await _ask(self._client, self._options)
+        await self._subscribe(self._client, self._subscriptions)
+
+    async def _watch(self) -> None:
+        """Wait until the connection is over. Raises NatsError when it is, and nats-py has not said so."""
+        while True:
+            with suppress(TimeoutError):
+                async with tasks.timeout(self._options.ping_seconds):
+                    await self._closed.wait()
+                return
+            await _ask(self._client, self._options)
 
     def _up(self) -> None:
-        if not self.connected:
-            _log.info("bus_connected")
-        self.connected = True
-        self._reconnecting = False
+        _log.info("bus_connected")
+        self.counts.reconnects += self._was_connected
+        self.connected = self._was_connected = True
         self._changed.ring()
         self._look()
 
@@ -235,20 +255,25 @@ class NatsLink:
     async def _on_error(self, error: Exception) -> None:
         if isinstance(error, SlowConsumerError):
             self._look()
-        elif self._reconnecting and (transport := self._client._transport) is not None:
-            transport.close()  # type: ignore[no-untyped-call] # a try that failed; the next one is another
 
-    async def _on_disconnect(self) -> None:
-        self._down()
-        self._reconnecting = not self._client.is_closed
 
-    async def _on_reconnect(self) -> None:
-        self.counts.reconnects += 1
-        self._up()
+async def _ask(client: Client, options: NatsOptions) -> None:
+    """Hear from the server that it has taken all that was sent. Raises NatsError when it does not say so in time."""
+    if not client.is_connected:
+        raise ConnectionClosedError
+    async with tasks.timeout(2 * options.ping_seconds):
+        await client.flush()
 
-    async def _on_close(self) -> None:
-        self._down()
-        self._closed.set()
+
+async def _end(client: Client) -> None:
+    """Close it, and its socket in any case."""
+    try:
+        async with tasks.timeout(_CLOSE_SECONDS):
+            await client.close()
+    except Exception as error:  # noqa: BLE001 - nothing is asked of it any more
+        _log.debug("bus_failed", error=error)
+    if client._transport is not None:
+        client._transport.close()  # type: ignore[no-untyped-call]
 
 
 def connect_arguments(options: NatsOptions) -> dict[str, Any]:
