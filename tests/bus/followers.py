@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 from prometheus_client import CollectorRegistry
+from tests.patience import patience
 
 from ent_notify.engine.hints import SayingFanout
 from ent_notify.gateway.hub import Hub, Reader
@@ -35,8 +36,6 @@ AUDIENCES: Sequence[Mapping[str, Any]] = (
     {"union": [{"person": "P1"}, {"person": "P31"}]},
     {"minus": [{"school": "0540001A"}, {"person": "P21"}]},
 )
-PATIENCE = 60.0
-"""Seconds after which a test that waits for an event gives up: a bound, never a measure."""
 
 
 class Listener(Reader):
@@ -68,6 +67,7 @@ class Node:
         )
 
     async def feed_after(self, seq: int, limit: int) -> list[FeedItem]:
+        self._moved.set()  # the pump knows its place, from its very first look on
         return await self._inbox.feed_after(seq, limit)
 
     async def feed_head(self) -> int:
@@ -83,12 +83,10 @@ class Node:
 
     async def reached(self, seq: int) -> None:
         """Wait until the pump has handed on all up to ``seq``."""
-        with trio.fail_after(PATIENCE):
-            while (self.pump.seq if self.pump.seq is not None else -1) < seq:
+        with patience(f"the pump hands on what is at place {seq} of the feed"):
+            while self.pump.seq is None or self.pump.seq < seq:
                 self._moved = trio.Event()
-                if (self.pump.seq if self.pump.seq is not None else -1) < seq:
-                    with trio.move_on_after(0.05):  # the pump's very first look publishes nothing
-                        await self._moved.wait()
+                await self._moved.wait()
 
 
 @asynccontextmanager

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from subprocess import PIPE
 
 import trio
-
-PATIENCE = 20.0
-"""Seconds after which a test that waits for an event gives up: a bound, never a measure."""
+from tests.patience import PATIENCE, look_until
 
 
 def free_port() -> int:
@@ -72,7 +70,5 @@ async def open_nats(**server: object) -> AsyncIterator[NatsServer]:
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition of another thread; fail after PATIENCE seconds."""
-    with trio.fail_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - it becomes true on the island, which tells nobody
-            await trio.sleep(0.01)
+    """Wait for what becomes true on the island, which tells nobody."""
+    await look_until("a bus is as it should be", condition)

@@ -9,7 +9,8 @@ import pytest
 import trio
 from pydantic import SecretStr, ValidationError
 from tests.bus.followers import AUDIENCES, announcement
-from tests.bus.nats_house import PATIENCE, open_nats, wait_until
+from tests.bus.nats_house import open_nats, wait_until
+from tests.patience import PATIENCE
 
 from ent_notify.engine import open_engine
 from ent_notify.errors import SettingsError

@@ -12,7 +12,8 @@ import pytest
 import trio
 import trustme
 from pydantic import SecretStr
-from tests.bus.nats_house import PATIENCE, NatsServer, open_nats, wait_until
+from tests.bus.nats_house import NatsServer, open_nats, wait_until
+from tests.patience import PATIENCE
 
 from ent_notify._island import Island
 from ent_notify.bus.nats import NatsBus, open_nats_bus

@@ -14,6 +14,10 @@ PING_SECONDS = 30.0
 RETRY_SECONDS = (0.05, 5.0)
 """First and longest wait between two attempts to reconnect; each is drawn between half and all of it."""
 
+_FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a connection that is lost, or cannot be made, may raise; the last when a server's farewell was read, not its
+end."""
+
 
 class Listener:
     """Payloads of one channel. Those not yet taken are coalesced: each distinct payload waits once."""
@@ -62,6 +66,9 @@ class Listener:
             connection.terminate()
             raise
         self._connection = connection
+        self._lost.clear()  # whatever was said of the one before it
+        if connection.is_closed():  # its end came with its beginning, when we did not know it yet
+            self._lost.set()
 
     async def _keep(self) -> None:
         while True:
@@ -71,14 +78,13 @@ class Listener:
             except TimeoutError:
                 await self._ping()
                 continue
-            self._lost.clear()
             await self._reconnect()
             self._put("")
 
     async def _ping(self) -> None:
         try:
             await self._connection.execute("", timeout=PING_SECONDS)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except _FAILURES:
             self._connection.terminate()
             self._lost.set()
 
@@ -87,7 +93,7 @@ class Listener:
         while True:
             try:
                 await self._connect()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except _FAILURES:
                 await tasks.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
                 wait = min(wait * 2, longest)
             else:
@@ -97,7 +103,7 @@ class Listener:
         self._put(payload)
 
     def _on_loss(self, connection: Any) -> None:
-        if self._connection is None or connection is self._connection:
+        if connection is self._connection:
             self._lost.set()
 
     def _put(self, payload: str) -> None:

@@ -71,6 +71,7 @@ class FeedPump:
         while True:
             try:
                 async with self._port.hints(self._held) as hints:
+                    self._wake.set()  # what was said before we listened
                     async for hint in hints:
                         if hint.readers:
                             self._on_read(hint.readers)
