@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import pytest
 import trio
 from hypothesis import settings
+from tests.bus.namespaces import why_not
 
 from ent_notify._island import Island, open_island
 from ent_notify.store import Database, migrate, open_database
@@ -26,13 +29,32 @@ settings.load_profile("ent_notify")
 TEMPLATE = "template_house"
 EPOCH = datetime(2026, 9, 1, 6, 0, tzinfo=UTC)
 
-PEERS: dict[str, Callable[[], bool]] = {
-    "chromium": lambda: any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    "nats-server": lambda: shutil.which("nats-server") is not None,
-    "nginx": lambda: shutil.which("nginx") is not None or Path("/usr/sbin/nginx").exists(),
-    "postfix": lambda: shutil.which("smtp-sink") is not None or Path("/usr/sbin/smtp-sink").exists(),
+
+class Peer(NamedTuple):
+    """What some tests need of the machine, and not every machine has."""
+
+    is_here: Callable[[], bool]
+    remedy: str
+
+
+def _found(*programs: str) -> Callable[[], bool]:
+    return lambda: any(shutil.which(name) or Path("/usr/sbin", name).exists() for name in programs)
+
+
+PEERS = {
+    "chromium": Peer(
+        _found("chromium", "chromium-browser", "google-chrome"), "install it (Debian: chromium chromium-driver)"
+    ),
+    "nats-server": Peer(_found("nats-server"), "install it (Debian: nats-server)"),
+    "nginx": Peer(_found("nginx"), "install it (Debian: nginx libnginx-mod-nchan)"),
+    "postfix": Peer(_found("smtp-sink"), "install it (Debian: postfix)"),
+    "c-compiler": Peer(_found("gcc", "cc"), "install one (Debian: gcc libc6-dev)"),
+    "linux": Peer(lambda: sys.platform == "linux", "run the tests on Linux: they read its /proc, or use its epoll"),
+    "namespaces": Peer(
+        lambda: why_not() is None, "install ip (Debian: iproute2), and let root make network namespaces"
+    ),
 }
-"""Programs of others that some tests run against, and how to tell that one is here."""
+"""Programs of others that some tests run against, and what else a machine may lack."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -49,10 +71,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         name = mark.args[0]
         if name not in PEERS:
             pytest.fail(f"unknown peer {name!r}: known are {', '.join(sorted(PEERS))}", pytrace=False)
-        if not PEERS[name]():
+        peer = PEERS[name]
+        if not peer.is_here():
             if os.environ.get("CI") == "true":
-                pytest.fail(f"{name} is not installed, and CI runs every test", pytrace=False)
-            pytest.skip(f"needs {name}, which is not installed")
+                pytest.fail(f"{name} is not here, and CI runs every test: {peer.remedy}", pytrace=False)
+            pytest.skip(f"{name} is not here: {peer.remedy}")
 
 
 @pytest.fixture(scope="session")

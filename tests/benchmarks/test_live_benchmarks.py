@@ -9,7 +9,7 @@ import pytest
 from benchmarks.commit_to_browser import latencies
 from benchmarks.held_streams import by_pair, p99
 from benchmarks.live_clients import Clients, shares
-from benchmarks.peers.live.catalogue import BARE, LIVE_PEERS, Looped, compiler
+from benchmarks.peers.live.catalogue import BARE, LIVE_PEERS, Looped
 from benchmarks.proc import SOCKET_SLABS, cpu, pss, slab_kib, tree
 from benchmarks.report import page
 
@@ -48,7 +48,7 @@ def test_the_kernels_memory_is_counted_by_objects_in_use() -> None:
     assert "dentry" not in SOCKET_SLABS
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.peer("linux")
 def test_a_process_and_those_below_it_are_looked_at() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1); input()'])"],
@@ -64,11 +64,9 @@ def test_a_process_and_those_below_it_are_looked_at() -> None:
         parent.communicate(b"\n")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="epoll is Linux's")
-@pytest.mark.parametrize("program", ["compiled", "python"])
+@pytest.mark.peer("linux")
+@pytest.mark.parametrize("program", [pytest.param("compiled", marks=pytest.mark.peer("c-compiler")), "python"])
 def test_held_streams_hear_a_broadcast_once_each(program: str) -> None:
-    if program == "compiled" and compiler() is None:
-        pytest.skip("no C compiler")
     module = [sys.executable, "-m", "benchmarks.peers.live.bare_loop"]
     peer = BARE if program == "compiled" else Looped("bare", BARE.opening, "", lambda: module)
     peer.start(2)

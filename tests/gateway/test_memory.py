@@ -25,7 +25,7 @@ OPENING = {
 }
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Pss is Linux's")
+@pytest.mark.peer("linux")
 @pytest.mark.parametrize("wire", OPENING)
 def test_a_held_stream_costs_a_few_kibibytes(wire: str) -> None:
     request, answer = OPENING[wire]
