@@ -43,14 +43,11 @@ AUDIENCES = (
 class Pulse:
     """Beats whenever some browser hears something."""
 
-    _beat: trio.Event = field(default_factory=trio.Event)
+    next: trio.Event = field(default_factory=trio.Event)
 
     def beat(self) -> None:
-        self._beat.set()
-        self._beat = trio.Event()
-
-    async def wait(self) -> None:
-        await self._beat.wait()
+        self.next.set()
+        self.next = trio.Event()
 
 
 @dataclass
@@ -83,7 +80,7 @@ class Browser:
         """Wait until something at or beyond ``seq`` was heard."""
         with patience(f"{self.person} hears what is at place {seq} of the feed"):
             while not self.heard or self.heard[-1] < seq:
-                await self.pulse.wait()
+                await self.pulse.next.wait()
 
 
 @dataclass
@@ -100,9 +97,10 @@ class House:
     async def publish_on(self) -> None:
         """Publish until cancelled: to each audience, then to each again once somebody has heard something."""
         while True:
+            heard = self.pulse.next
             for _ in AUDIENCES:
                 await self.publish()
-            await self.pulse.wait()
+            await heard.wait()
 
     async def publish(self) -> None:
         audience = AUDIENCES[self.published % len(AUDIENCES)]
