@@ -163,7 +163,7 @@ async def test_an_edit_within_the_window_keeps_what_was_before_for_moderators(to
     await talks.edit(conversation, 1, lou, "Corrigé")
     (seen,) = await talks.messages(conversation, gil)
     assert (seen.body, seen.edited_at) == ("Corrigé", town.clock.now())
-    (before,) = await talks.history(conversation, 1)
+    (before,) = await talks.history(conversation, 1, lou)
     assert (before.body, before.changed_by) == ("Un", "P21")
     town.clock.advance(MINUTE)
     with pytest.raises(NotAllowed, match="15 minutes"):
@@ -191,7 +191,7 @@ async def test_a_recall_takes_the_text_from_all_and_replaces_what_phones_show(to
     assert (seen.body, seen.recalled_at) == ("", town.clock.now())
     (entry,) = await town.engine.inbox(gil)
     assert (entry.type, entry.data) == ("Withdrawn", {})
-    assert [before.body for before in await talks.history(conversation, 1)] == [None]
+    assert [before.body for before in await talks.history(conversation, 1, lou)] == [None]
     with pytest.raises(NotAllowed):
         await talks.edit(conversation, 1, lou, "De retour")
     assert await talks.post(conversation, gil, "Dommage") == 2
@@ -202,7 +202,7 @@ async def test_who_reads_on_after_a_recall_had_not_read_it(town: Town) -> None:
     conversation, lou, gil = await pair(town)
     assert (await talks.recall(conversation, 1, lou)).readers == ()
     await talks.mark_read(gil, conversation, 1)
-    assert await talks.readers(conversation, 1) == []
+    assert (await talks.recall(conversation, 1, lou)).readers == ()
     assert await told(town) == {}  # what was not announced never is
 
 

@@ -7,13 +7,13 @@ that notifies takes a lock of the whole database: beyond a handful of gateways, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, Protocol
 
-from ent_notify.bus.wire import MOST_READERS, decode, encode
+from ent_notify.bus.wire import MOST_KEYS, MOST_READERS, decode, encode
 from ent_notify.errors import StoreError
-from ent_notify.model.feed import FeedHint
+from ent_notify.model.feed import FeedHint, TalkHint
 from ent_notify.model.subjects import BusStatistics, HeldSubjects
 
 CHANNEL = "ent_notify_feed"
@@ -51,6 +51,11 @@ class PostgresBus:
         news = [hint.seq for hint in hints if hint.news]
         seqs = [seq for seq in news if seq is not None]
         seq = max(seqs) if seqs and len(seqs) == len(news) else None
+        talks = [talk for hint in hints for talk in hint.talks]
+        for part in _within_bounds(talks):
+            await self._notify(FeedHint(talks=part, news=False))
+        if talks and not readers and not news:
+            return
         for first in range(0, max(len(readers), 1), MOST_READERS):
             some = frozenset(readers[first : first + MOST_READERS])
             await self._notify(FeedHint(seq=seq, readers=some, news=bool(news) and first == 0))
@@ -87,3 +92,15 @@ class PostgresBus:
             lost=self._lost,
             received=self._received,
         )
+
+
+def _within_bounds(talks: Sequence[TalkHint]) -> Iterator[tuple[TalkHint, ...]]:
+    """``talks``, as many together as one notification holds."""
+    part: list[TalkHint] = []
+    for talk in talks:
+        if part and sum(len(each.keys) for each in part) + len(talk.keys) > MOST_KEYS:
+            yield tuple(part)
+            part = []
+        part.append(talk)
+    if part:
+        yield tuple(part)

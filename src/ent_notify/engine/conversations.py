@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ent_notify.engine.talk_news import TalkNews
 from ent_notify.errors import MalformedMessage, NotAllowed
 from ent_notify.flows.conversations import Correspondence
+from ent_notify.model.acknowledgement import Ask
 from ent_notify.model.conversations import (
     Contact,
     Copy,
@@ -17,12 +19,14 @@ from ent_notify.model.conversations import (
     LocalTime,
     Members,
     NewConversation,
+    ReadBy,
     Recalled,
     Scope,
     Shape,
     Thread,
     ThreadMessage,
 )
+from ent_notify.model.feed import Happened
 from ent_notify.model.inbox import Conversation, Reader
 from ent_notify.model.people import Profile
 from ent_notify.policy.contact import Party, Relation, Rules
@@ -30,6 +34,8 @@ from ent_notify.policy.contact_rules import layer_data, layer_from
 from ent_notify.policy.messages import check_body
 from ent_notify.policy.threads import MOST_LABELS, check_label, check_new
 from ent_notify.ports import Clock, FanoutObserver
+from ent_notify.settings import ConversationSettings
+from ent_notify.store.acknowledgement import PostgresAcknowledgements
 from ent_notify.store.announcing import PostgresAnnouncing
 from ent_notify.store.contacts import Near, PostgresContacts, group_relations, members_of
 from ent_notify.store.conversations import NEWEST, PostgresConversations
@@ -37,6 +43,7 @@ from ent_notify.store.database import Database
 from ent_notify.store.inbox import PostgresInbox
 from ent_notify.store.message_drafts import PostgresDrafts
 from ent_notify.store.message_life import PostgresMessageLife
+from ent_notify.store.talk_news import PostgresTalkNews
 
 LARGEST_PAGE = 200
 _FIRST = ("", 0)
@@ -60,7 +67,9 @@ class Conversations:
     MalformedMessage that a text cannot be kept. Then nothing was written.
     """
 
-    def __init__(self, db: Database, store: PostgresConversations, clock: Clock, edit_window: timedelta) -> None:
+    def __init__(
+        self, db: Database, store: PostgresConversations, clock: Clock, chosen: ConversationSettings, news: TalkNews
+    ) -> None:
         self._store = store
         self._inbox = PostgresInbox(db)
         self._contacts = PostgresContacts(db)
@@ -68,11 +77,21 @@ class Conversations:
         self._drafts = PostgresDrafts(db, store)
         self._announcing = PostgresAnnouncing(db)
         self._clock = clock
-        self._edit_window = edit_window
+        self._edit_window = timedelta(minutes=chosen.edit_minutes)
+        self._moderators = chosen.moderators
+        self._news = news
+        self._talk_news = PostgresTalkNews(db)
+        self._acknowledgements = PostgresAcknowledgements(db)
 
     def correspondence(self, observer: FanoutObserver) -> Correspondence:
         """What a worker does for conversations."""
-        return Correspondence(self._announcing, self._drafts, self._clock, observer)
+
+        async def posted(places: Sequence[tuple[int, int]]) -> None:
+            await self._news.say_all(places, Happened.POSTED)
+
+        return Correspondence(
+            self._announcing, self._drafts, self._acknowledgements, self._clock, observer, posted=posted
+        )
 
     # ------------------------------------------------------------ writing
 
@@ -82,10 +101,13 @@ class Conversations:
         check_new(new)
         return await self._store.start(author, new, self._clock.now())
 
-    async def post(self, conversation: int, author: Reader, body: str, *, answers: int | None = None) -> int:
-        """Write to everybody who takes part; the message's seq. ``answers`` is the seq that it answers."""
+    async def post(
+        self, conversation: int, author: Reader, body: str, *, answers: int | None = None, ask: Ask | None = None
+    ) -> int:
+        """Write to everybody who takes part; the message's seq. ``answers`` is the seq that it answers; ``ask`` asks
+        for acknowledgements or signatures of it."""
         check_body(body)
-        return await self._store.post(conversation, author, body, self._clock.now(), answers)
+        return await self._store.post(conversation, author, body, self._clock.now(), answers, ask)
 
     async def reply_to_sender(self, conversation: int, seq: int, author: Reader, body: str) -> tuple[int, int]:
         """Answer the author of a message alone, in the direct conversation of the two; (conversation, seq) there."""
@@ -121,11 +143,14 @@ class Conversations:
         """Give one's own message another text within the window; moderators see the earlier one."""
         check_body(body)
         await self._life.edit(conversation, seq, author, body, self._edit_window, self._clock.now())
+        await self._news.say(conversation, seq, Happened.EDITED)
 
     async def recall(self, conversation: int, seq: int, author: Reader) -> Recalled:
         """Take one's own message back: its text is gone for all, what phones show of it is replaced. Answers who had
         read it. The second time changes nothing."""
-        return await self._life.recall(conversation, seq, author, self._clock.now())
+        recalled = await self._life.recall(conversation, seq, author, self._clock.now())
+        await self._news.say(conversation, seq, Happened.RECALLED)
+        return recalled
 
     # ------------------------------------------------------------ reading
 
@@ -165,19 +190,28 @@ class Conversations:
 
     async def mark_read(self, reader: Reader, conversation: int, seq: int) -> int:
         """Note that somebody has read up to a message; where they are now: never back, and no further than there is."""
-        return await self._store.mark_read(conversation, reader, seq, self._clock.now())
+        read = await self._store.mark_read(conversation, reader, seq, self._clock.now())
+        authors = await self._talk_news.authors_who_see(conversation, read)
+        await self._news.say(conversation, read, Happened.READ, [reader.person, *authors])
+        return read
 
     async def members(self, conversation: int, reader: Reader) -> Members:
         """Who takes part: people by name, groups by theirs alone."""
         return await self._store.members(conversation, reader, self._clock.now())
 
-    async def history(self, conversation: int, seq: int) -> list[Earlier]:
-        """For moderators: what a message was before each edit. A recall leaves nothing of it."""
-        return await self._life.history(conversation, seq)
+    async def history(self, conversation: int, seq: int, reader: Reader) -> list[Earlier]:
+        """What a message was before each edit: for its author, and for moderators (staff of a school of whoever opened
+        the conversation, with a function of the settings' ``conversations.moderators``), who need not take part. A
+        recall leaves nothing of it. NotFound for a stranger, NotAllowed for the others who take part."""
+        return await self._life.history(conversation, seq, reader, self._moderators, self._clock.now())
 
-    async def readers(self, conversation: int, seq: int) -> list[tuple[str, datetime | None]]:
-        """For the host: who has read a message, and when they last read on; of a recalled one, who had."""
-        return await self._life.readers(conversation, seq)
+    async def readers(
+        self, conversation: int, seq: int, author: Reader, *, after: int = 0, most: int = 100
+    ) -> tuple[list[ReadBy], int | None]:
+        """Who has read a message, for its author, where the school lets authors see it (``Thread.tracked``, which every
+        reader sees too); and ``after`` of the next page, None when this is the last. Nobody who read it before the
+        school turned that on is in it. NotFound for a stranger, NotAllowed for anybody else."""
+        return await self._life.readers(conversation, seq, author, after, min(most, LARGEST_PAGE), self._clock.now())
 
     # ------------------------------------------------------------ what one keeps
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
+from ent_notify.engine.acknowledgements import Acknowledgements
 from ent_notify.engine.alerts import reminders_of
 from ent_notify.engine.calendars import Calendars
 from ent_notify.engine.campaigns import Campaigns
@@ -25,6 +26,7 @@ from ent_notify.engine.personal import Personal
 from ent_notify.engine.phones import Phones
 from ent_notify.engine.receipts import Receipts
 from ent_notify.engine.search import Search
+from ent_notify.engine.talk_news import TalkNews
 from ent_notify.engine.upkeep import upkeep_of
 from ent_notify.engine.webpush import WebPush, kept_token
 from ent_notify.errors import PublishError
@@ -63,6 +65,7 @@ from ent_notify.store.receipts import PostgresReceipts
 from ent_notify.store.search import PostgresSearch
 from ent_notify.store.streams import PostgresStreams
 from ent_notify.store.sync import PostgresSync
+from ent_notify.store.talk_news import PostgresTalkNews
 from ent_notify.store.upkeep import PostgresUpkeep
 from ent_notify.words import Project, Words
 
@@ -86,10 +89,10 @@ class Engine:
         self._inbox = PostgresInbox(db)
         self._streams = PostgresStreams(db)
         conversations = PostgresConversations(db)
-        self.conversations = Conversations(
-            db, conversations, clock, timedelta(minutes=settings.conversations.edit_minutes)
-        )
         self.search = Search(PostgresSearch(db), clock)
+        news = TalkNews(PostgresTalkNews(db), bus)
+        self.conversations = Conversations(db, conversations, clock, settings.conversations, news)
+        self.acknowledgements = Acknowledgements(db, news, clock)
         self._fanout = SayingFanout(db, bus, self._inbox)
         self._directory = PostgresDirectory(db)
         self._devices = PostgresDevices(db)

@@ -12,7 +12,7 @@ import trio
 
 from ent_notify.errors import StoreError
 from ent_notify.gateway.metrics import GatewayMetrics
-from ent_notify.model.feed import FeedItem
+from ent_notify.model.feed import FeedItem, TalkHint
 from ent_notify.model.subjects import HeldSubjects
 from ent_notify.observe import get_logger
 from ent_notify.ports import FeedPort
@@ -26,7 +26,8 @@ class FeedPump:
 
     ``publish(item)`` must not block. ``follow_rights()`` is awaited after items were read and before they are handed
     on: whoever was added to a group, then written to in it, hears it. ``held`` tells the source of hints which subjects
-    matter here. ``on_read(people)`` hears who has read something.
+    matter here. ``on_read(people)`` hears who has read something, ``on_talk`` what has
+    happened in a conversation.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class FeedPump:
         follow_rights: Callable[[], Awaitable[None]],
         held: HeldSubjects | None = None,
         on_read: Callable[[Set[int]], None] | None = None,
+        on_talk: Callable[[TalkHint], None] | None = None,
         poll_seconds: float = 1.0,
     ) -> None:
         self._port = port
@@ -46,6 +48,7 @@ class FeedPump:
         self._follow_rights = follow_rights
         self._held = held
         self._on_read = on_read or (lambda people: None)
+        self._on_talk = on_talk or (lambda talk: None)
         self._poll_seconds = poll_seconds
         self._wake = trio.Event()
         self._seq: int | None = None
@@ -75,6 +78,8 @@ class FeedPump:
                     async for hint in hints:
                         if hint.readers:
                             self._on_read(hint.readers)
+                        for talk in hint.talks:
+                            self._on_talk(talk)
                         # (else it is no news, or was handed on)
                         if hint.news and (hint.seq is None or self._seq is None or hint.seq > self._seq):
                             self._wake.set()

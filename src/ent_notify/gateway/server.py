@@ -107,6 +107,7 @@ class Gateway:
             follow_rights=self._rights.follow,
             held=self._streams.held,
             on_read=self._reads.note if self._reads else None,
+            on_talk=self._streams.tell_talk,
             poll_seconds=poll_seconds,
         )
         self._joiner = Joiner(

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import orjson
 
 from ent_notify.model.evidence import Marks
-from ent_notify.model.feed import FeedItem
+from ent_notify.model.feed import FeedItem, TalkHint
 
 _MAX_EVENT_ID = 2**63 - 1
 
@@ -66,6 +66,13 @@ def held_frame(label: str) -> bytes:
 def read_frame(marks: Marks) -> bytes:
     """``event: read``, ``data: {"upto", "seqs"}``: what its reader has read, wherever they did."""
     return b"event: read\ndata: %b\n\n" % orjson.dumps({"upto": marks.upto, "seqs": marks.seqs})
+
+
+def talk_frame(talk: TalkHint) -> bytes:
+    """``event: conversation``, ``data: {"conversation", "seq", "what"}``: something has happened to a message; whoever
+    shows that conversation reads it again. It has no place of its own: what a cut loses is found by reading."""
+    said = {"conversation": talk.conversation, "seq": talk.seq, "what": talk.what}
+    return b"event: conversation\ndata: %b\n\n" % orjson.dumps(said)
 
 
 def retry_frame(milliseconds: int) -> bytes:

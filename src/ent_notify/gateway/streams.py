@@ -20,7 +20,7 @@ from ent_notify.gateway.metrics import GatewayMetrics
 from ent_notify.gateway.websocket import Ears
 from ent_notify.gateway.wires import EVENTS, Wire
 from ent_notify.model.evidence import Marks
-from ent_notify.model.feed import FeedItem, Key
+from ent_notify.model.feed import Clause, FeedItem, Key, TalkHint
 from ent_notify.model.subjects import HeldSubjects
 from ent_notify.observe import get_logger
 
@@ -168,6 +168,15 @@ class Streams:
         for stream in self.of_person(person):
             if stream.floor != _JOINING:
                 self._send([stream], stream.wire.read(marks))
+
+    def tell_talk(self, talk: TalkHint) -> None:
+        """Tell all live streams whose readers hold one of its keys what has happened in a conversation."""
+        due: defaultdict[Wire, list[Stream]] = defaultdict(list)
+        for stream in self._hub.addressed([Clause(talk.keys)]):
+            if stream.floor != _JOINING:
+                due[stream.wire].append(stream)
+        for wire, streams in due.items():
+            self._send(streams, wire.talk(talk))
 
     def go_live(self, stream: Stream, floor: int) -> None:
         """End the joining: everything up to ``floor`` has been replayed, everything above is sent live."""

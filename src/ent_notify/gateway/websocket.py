@@ -26,7 +26,7 @@ from ent_notify.errors import RequestRefused
 from ent_notify.gateway.http import Request
 from ent_notify.gateway.wires import Wire
 from ent_notify.model.evidence import Marks
-from ent_notify.model.feed import FeedItem
+from ent_notify.model.feed import FeedItem, TalkHint
 
 SUBPROTOCOL = "ent-notify.v1"
 """Accepted when it is offered; a browser that offers one wants it answered."""
@@ -87,6 +87,9 @@ class _WebSocket:
 
     def read(self, marks: Marks) -> bytes:
         return _message(event="read", upto=marks.upto, seqs=marks.seqs)
+
+    def talk(self, talk: TalkHint) -> bytes:
+        return _message(event="conversation", conversation=talk.conversation, seq=talk.seq, what=str(talk.what))
 
     def goodbye(self, reason: str) -> bytes:
         return goodbye(_GOODBYES[reason]) if reason in _GOODBYES else b""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ent_notify.gateway import sse
 from ent_notify.model.evidence import Marks
-from ent_notify.model.feed import FeedItem
+from ent_notify.model.feed import FeedItem, TalkHint
 
 
 class Wire(Protocol):
@@ -46,6 +46,10 @@ class Wire(Protocol):
         """What the reader has read, here or elsewhere."""
         ...
 
+    def talk(self, talk: TalkHint) -> bytes:
+        """Something has happened in a conversation of the reader's."""
+        ...
+
     def goodbye(self, reason: str) -> bytes:
         """The last word before a stream is ended for ``reason`` (a label of the metric of closed streams)."""
         ...
@@ -74,6 +78,9 @@ class _ServerSentEvents:
 
     def read(self, marks: Marks) -> bytes:
         return sse.read_frame(marks)
+
+    def talk(self, talk: TalkHint) -> bytes:
+        return sse.talk_frame(talk)
 
     def goodbye(self, reason: str) -> bytes:
         return b""

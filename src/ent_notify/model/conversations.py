@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from enum import IntEnum
 
+from ent_notify.model.acknowledgement import Ask
 from ent_notify.model.people import Profile
 
 
@@ -89,6 +90,8 @@ class NewConversation:
     late: LateJoiners = LateJoiners.FROM_JOINING
     language: str | None = None
     replying: tuple[int, int] | None = None
+    ask: Ask | None = None
+    """Asks those it is to for acknowledgements or signatures of the first message."""
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -108,6 +111,8 @@ class ThreadMessage:
     answers: int | None = None
     edited_at: datetime | None = None
     recalled_at: datetime | None = None
+    asks: bool = False
+    """Whether acknowledgements of it are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,8 @@ class Thread:
     favourite: bool
     muted: bool
     labels: tuple[str, ...]
+    tracked: bool = False
+    """Whether authors see who has read what they wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +212,15 @@ class Earlier:
     body: str | None
     changed_by: str
     changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBy:
+    """Somebody who has read a message, and when they last read on."""
+
+    person: str
+    name: str
+    read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,6 +268,18 @@ class MessagePosted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AcknowledgementDue(Event):
+    """Somebody still has to acknowledge or sign something. Published by the engine itself, to those who are missing."""
+
+    category: ClassVar[str] = "acknowledgement"
+
+    title: str
+    signature: bool
+    conversation: int | None = None
+    deadline: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawn(Event):
     """What a recalled notification has become for its readers, and the push that takes its place on phones. Only a
     recall publishes it."""
@@ -291,6 +303,7 @@ BUILT_IN: tuple[type[Event], ...] = (
     GradePublished,
     Announcement,
     MessagePosted,
+    AcknowledgementDue,
     Withdrawn,
 )
 

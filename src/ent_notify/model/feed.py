@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from ent_notify.model.delivery import Urgency
 
@@ -46,6 +47,28 @@ class FeedItem:
     clauses: tuple[Clause, ...] = ()
 
 
+class Happened(StrEnum):
+    """What happened in a conversation."""
+
+    POSTED = "posted"
+    EDITED = "edited"
+    RECALLED = "recalled"
+    READ = "read"
+    """The reader has read up to here elsewhere; or, where authors see it, somebody has."""
+    ACKNOWLEDGED = "acknowledged"
+    """Somebody has acknowledged or signed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TalkHint:
+    """Something happened to a message: whoever holds one of ``keys`` may look. Lost, the next look finds it."""
+
+    conversation: int
+    seq: int
+    what: Happened
+    keys: tuple[Key, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class FeedHint:
     """ "Something may be new." Hints may be lost, doubled or late: the feed and the changes of rights are the truth."""
@@ -57,7 +80,9 @@ class FeedHint:
     readers: frozenset[int] = frozenset()
     """People who have just read something: their other streams are told."""
     news: bool = True
-    """Whether it is about the feed or rights at all; else it is about ``readers`` alone."""
+    """Whether it is about the feed or rights at all; else it is about ``readers`` and ``talks`` alone."""
+    talks: tuple[TalkHint, ...] = ()
+    """What has happened in conversations: their readers' streams are told."""
 
 
 @dataclass(frozen=True, slots=True)

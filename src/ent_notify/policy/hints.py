@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ent_notify.model.feed import FeedHint, FeedItem
+from ent_notify.model.feed import FeedHint, FeedItem, TalkHint
 from ent_notify.model.subjects import EVERYONE, subjects_of
 
 MOST_HINTS = 32
@@ -41,6 +41,10 @@ def hints_of(items: Sequence[FeedItem]) -> list[FeedHint]:
     return hints
 
 
+MOST_TALKS = 1_000
+"""What happened in conversations waits as long as this many; beyond, pages learn of it when they look."""
+
+
 @dataclass(slots=True)
 class MergedHint:
     """Hints that wait for whoever listens, as one; so nothing grows while they are busy."""
@@ -49,18 +53,26 @@ class MergedHint:
     _seq: int | None = 0
     _readers: set[int] = field(default_factory=set)
     _news: bool = False
+    _talks: dict[TalkHint, None] = field(default_factory=dict)
 
     def add(self, hint: FeedHint) -> None:
         """Take one more hint in."""
         self.waiting = True
         if len(self._readers) < MOST_READERS:
             self._readers |= hint.readers
+        if len(self._talks) < MOST_TALKS:
+            self._talks |= dict.fromkeys(hint.talks)
         if hint.news:
             self._news = True
             self._seq = None if self._seq is None or hint.seq is None else max(self._seq, hint.seq)
 
     def take(self) -> FeedHint:
         """All that was added, as one hint."""
-        taken = FeedHint(seq=self._seq if self._news else None, readers=frozenset(self._readers), news=self._news)
-        self.waiting, self._seq, self._readers, self._news = False, 0, set(), False
+        taken = FeedHint(
+            seq=self._seq if self._news else None,
+            readers=frozenset(self._readers),
+            news=self._news,
+            talks=tuple(self._talks),
+        )
+        self.waiting, self._seq, self._readers, self._news, self._talks = False, 0, set(), False, {}
         return taken

@@ -26,19 +26,19 @@ class PostgresAnnouncing:
         self._db = db
         self._contacts = PostgresContacts(db)
 
-    async def waiting(self, now: datetime) -> tuple[bool, bool]:
-        """Whether messages wait to be announced, and whether the hour of one to be sent has come."""
+    async def waiting(self, now: datetime) -> tuple[bool, bool, bool]:
+        """Whether messages wait to be announced, and whether the hour of one to be sent, or of a reminder, has come."""
         row = await self._db.fetchrow("announcing.waiting", now=now)
-        return (False, False) if row is None else (row["announce"], row["send"])
+        return (False, False, False) if row is None else (row["announce"], row["send"], row["remind"])
 
-    async def announce(self, now: datetime, most: int) -> tuple[int, list[str]]:
-        """Announce the next messages; how many, and why some could not be (they are not tried again)."""
+    async def announce(self, now: datetime, most: int) -> tuple[list[Place], list[str]]:
+        """Announce the next messages; which, and why some could not be (they are not tried again)."""
         return await self._db.atomically(self._announce, now, most)
 
-    async def _announce(self, tx: Transaction, now: datetime, most: int) -> tuple[int, list[str]]:
+    async def _announce(self, tx: Transaction, now: datetime, most: int) -> tuple[list[Place], list[str]]:
         taken = await tx.fetch("announcing.take", most=most)
         if not taken:
-            return 0, []
+            return [], []
         posted = await tx.fetch(
             "announcing.posted",
             conversations=[row["conversation_id"] for row in taken],
@@ -46,7 +46,8 @@ class PostgresAnnouncing:
         )
         events = await self._events(tx, posted, now)
         answers = await tx.fetch("announcing.publish", events=events, now=now) if events else []
-        return len(taken), [row["refused"] for row in answers if row["refused"] is not None]
+        places = [(row["conversation_id"], row["seq"]) for row in taken]
+        return places, [row["refused"] for row in answers if row["refused"] is not None]
 
     async def _events(self, tx: Transaction, posted: Sequence[Record], now: datetime) -> list[dict[str, Any]]:
         asked = _arrays(posted)

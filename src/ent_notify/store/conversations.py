@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from ent_notify.errors import NotAllowed, NotFound
+from ent_notify.model.acknowledgement import Ask, Matter
 from ent_notify.model.conversations import (
     Circle,
     Copy,
@@ -23,9 +24,11 @@ from ent_notify.model.conversations import (
 )
 from ent_notify.model.inbox import Conversation, Message, Reader
 from ent_notify.model.people import Profile
+from ent_notify.policy.acknowledgement import check_ask
 from ent_notify.policy.contact import Facts, Party, Relation
 from ent_notify.policy.messages import MAX_SUBJECT
 from ent_notify.policy.threads import WORKS_THERE, is_supervised, refused, replies_of
+from ent_notify.store.acknowledgement import ask_within
 from ent_notify.store.contacts import PostgresContacts, facts_of, full_name, group_relations, members_of
 from ent_notify.store.database import Database, Record, Session, Transaction
 
@@ -59,6 +62,8 @@ class PostgresConversations:
         about = (await self._named(tx, (new.about,)))[new.about]["id"] if new.about else None
         groups = await self._groups(tx, author, new.circles, now)
         await self._check_new(tx, author, new, people, about, groups, now)
+        if new.ask is not None:
+            check_ask(new.ask, now, guardians=any(circle.scope is Scope.GUARDIANS for circle, _ in groups))
         others = [people[name]["id"] for name in new.people if name in people]
         pair = sorted((author.person, *others)) if new.shape is Shape.DIRECT else None
         conversation = await tx.fetchval(
@@ -76,7 +81,7 @@ class PostgresConversations:
         )
         if conversation is None:
             found = int(await tx.fetchval("conversations.of_pair", pair=pair))
-            return found, await self.post_within(tx, found, author, new.body, now, checked=True)
+            return found, await self.post_within(tx, found, author, new.body, now, checked=True, ask=new.ask)
         conversation = int(conversation)
         copies = dict.fromkeys(new.copy, Copy.COPY) | dict.fromkeys(new.blind, Copy.BLIND)
         await tx.execute(
@@ -97,14 +102,34 @@ class PostgresConversations:
                 refs=[ref for _, ref in keys],
                 joinable=new.shape is Shape.CHILD,
             )
-        return conversation, await self.post_within(tx, conversation, author, new.body, now, checked=True)
+        return conversation, await self.post_within(tx, conversation, author, new.body, now, checked=True, ask=new.ask)
 
     async def post(
-        self, conversation: int, author: Reader, body: str, now: datetime, answers: int | None = None
+        self,
+        conversation: int,
+        author: Reader,
+        body: str,
+        now: datetime,
+        answers: int | None = None,
+        ask: Ask | None = None,
     ) -> int:
         """Add a message; answers its seq. Raises NotFound for a stranger, as if there were no conversation, and
         NotAllowed for one who may not write there."""
-        return await self.post_within(self._db, conversation, author, body, now, answers)
+        if ask is None:
+            return await self.post_within(self._db, conversation, author, body, now, answers)
+        return await self._db.atomically(self._post_asking, conversation, author, body, now, answers, ask)
+
+    async def _post_asking(
+        self,
+        tx: Transaction,
+        conversation: int,
+        author: Reader,
+        body: str,
+        now: datetime,
+        answers: int | None,
+        ask: Ask,
+    ) -> int:
+        return await self.post_within(tx, conversation, author, body, now, answers, ask=ask)
 
     async def post_within(
         self,
@@ -116,8 +141,10 @@ class PostgresConversations:
         answers: int | None = None,
         *,
         checked: bool = False,
+        ask: Ask | None = None,
     ) -> int:
-        """As ``post``, in a transaction of the caller's. Errors are raised before anything is written."""
+        """As ``post``, in a transaction of the caller's. Errors are raised before anything is written, but for what is
+        wrong with ``ask``."""
         said, seq = "check", None
         for look_done in (checked, True):
             row = await session.fetchrow(
@@ -140,6 +167,10 @@ class PostgresConversations:
             raise NotFound(f"there is no conversation {conversation} for {author.id!r}")
         if seq is None:
             raise refused(said, conversation)
+        if ask is not None:
+            guardians = await session.fetchval("acknowledgement.guardians_addressed", conversation=conversation)
+            matter = Matter.message(conversation, int(seq))
+            await ask_within(session, matter, ask, author.person, now, guardians=bool(guardians))
         return int(seq)
 
     async def add(self, conversation: int, author: Reader, people: Sequence[str], copy: Copy, now: datetime) -> None:
@@ -242,6 +273,7 @@ class PostgresConversations:
                 answers=row["answers"],
                 edited_at=row["edited_at"],
                 recalled_at=row["recalled_at"],
+                asks=row["asks"],
             )
             for row in rows
         ]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ent_notify.errors import NotAllowed, NotFound
-from ent_notify.model.conversations import Earlier, Recalled
+from ent_notify.model.conversations import Earlier, ReadBy, Recalled
 from ent_notify.model.inbox import Reader
+from ent_notify.store.contacts import full_name
 from ent_notify.store.database import Database, Record, Transaction
 
 
@@ -61,15 +62,47 @@ class PostgresMessageLife:
             readers = await tx.fetch("message_life.readers", **asked)
         return Recalled(tuple(each["external_id"] for each in readers), notification)
 
-    async def readers(self, conversation: int, seq: int) -> list[tuple[str, datetime | None]]:
-        """(id, when they last read on) of who has read a message; of a recalled one, who had, without a time."""
-        rows = await self._db.fetch("message_life.readers", conversation_id=conversation, seq=seq)
-        return [(row["external_id"], row["read_at"]) for row in rows]
+    async def readers(
+        self, conversation: int, seq: int, author: Reader, after: int, most: int, now: datetime
+    ) -> tuple[list[ReadBy], int | None]:
+        """Who has read a message, for its author where the school shows it. Raises NotFound, NotAllowed."""
+        row = await self._seen(conversation, seq, author, now)
+        if row is None:
+            raise _no_message(conversation, seq, author)
+        if row["author_id"] != author.person:
+            raise NotAllowed("who has read a message is shown to its author alone")
+        if not row["tracked"]:
+            raise NotAllowed("your school does not show who has read a message")
+        rows = await self._db.fetch(
+            "message_life.read_by", conversation_id=conversation, seq=seq, after=after, most=most
+        )
+        page = [ReadBy(each["external_id"], full_name(each), each["read_at"]) for each in rows]
+        return page, rows[-1]["id"] if len(rows) == most else None
 
-    async def history(self, conversation: int, seq: int) -> list[Earlier]:
-        """What a message was before each edit, oldest first."""
+    async def history(
+        self, conversation: int, seq: int, reader: Reader, moderators: Sequence[str], now: datetime
+    ) -> list[Earlier]:
+        """What a message was before each edit, oldest first. Raises NotFound, NotAllowed."""
+        row = await self._seen(conversation, seq, reader, now)
+        if row is None or row["author_id"] != reader.person:
+            moderates = await self._db.fetchval(
+                "message_life.moderates",
+                conversation_id=conversation,
+                person_id=reader.person,
+                functions=list(moderators),
+                now=now,
+            )
+            if not moderates:
+                if row is None:
+                    raise _no_message(conversation, seq, reader)
+                raise NotAllowed("what a message was before is shown to its author and to moderators alone")
         rows = await self._db.fetch("message_life.history", conversation_id=conversation, seq=seq)
-        return [Earlier(row["body"], row["changed_by"], row["changed_at"]) for row in rows]
+        return [Earlier(each["body"], each["changed_by"], each["changed_at"]) for each in rows]
+
+    async def _seen(self, conversation: int, seq: int, reader: Reader, now: datetime) -> Record | None:
+        return await self._db.fetchrow(
+            "message_life.seen", conversation_id=conversation, seq=seq, person_id=reader.person, now=now
+        )
 
     async def keep(
         self,
@@ -109,8 +142,12 @@ class PostgresMessageLife:
             "message_life.message", conversation_id=conversation, seq=seq, person_id=reader.person, now=now
         )
         if row is None:
-            raise NotFound(f"there is no message {seq} in a conversation {conversation} for {reader.id!r}")
+            raise _no_message(conversation, seq, reader)
         return row
+
+
+def _no_message(conversation: int, seq: int, reader: Reader) -> NotFound:
+    return NotFound(f"there is no message {seq} in a conversation {conversation} for {reader.id!r}")
 
 
 def _was_there(rows: int, conversation: int, reader: Reader) -> None:

@@ -35,10 +35,15 @@ class PostgresPublishing:
         try:
             rows = await self._db.fetch("publishing.publish_many", events=[dict(e) for e in events], now=now)
         except StoreError as error:
-            if error.sqlstate != UNTRANSLATABLE_CHARACTER:
-                raise
-            raise MalformedEvent("a text holds the character NUL (\\u0000), which no text may; take it out") from None
+            raise as_malformed(error) from None
         return [Published(row["answer"]["notification"], row["answer"]["created"]) for row in rows]
+
+
+def as_malformed(error: StoreError) -> Exception:
+    """What publishing raises for ``error``: MalformedEvent for what no text can hold, else the error itself."""
+    if error.sqlstate != UNTRANSLATABLE_CHARACTER:
+        return error
+    return MalformedEvent("a text holds the character NUL (\\u0000), which no text may; take it out")
 
 
 def _described(kind: type[Event]) -> dict[str, Any]:

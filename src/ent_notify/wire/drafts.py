@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
+from ent_notify.model.acknowledgement import Ask, AskKind, Quorum
 from ent_notify.model.conversations import Circle, LateJoiners, NewConversation, Replies, Scope, Shape
 
 
@@ -26,6 +28,7 @@ def draft_data(new: NewConversation | None, body: str) -> dict[str, Any]:
             "late": int(new.late),
             "language": new.language,
             "replying": None if new.replying is None else list(new.replying),
+            "ask": None if new.ask is None else _ask_data(new.ask),
         },
     }
 
@@ -36,7 +39,7 @@ def draft_from(data: Mapping[str, Any]) -> tuple[NewConversation | None, str]:
     held = data.get("new")
     if held is None:
         return None, body
-    replying = held["replying"]
+    replying, ask = held["replying"], held.get("ask")
     return NewConversation(
         shape=Shape(held["shape"]),
         body=body,
@@ -50,4 +53,24 @@ def draft_from(data: Mapping[str, Any]) -> tuple[NewConversation | None, str]:
         late=LateJoiners(held["late"]),
         language=held["language"],
         replying=None if replying is None else (replying[0], replying[1]),
+        ask=None if ask is None else _ask_from(ask),
     ), body
+
+
+def _ask_data(ask: Ask) -> dict[str, Any]:
+    return {
+        "kind": int(ask.kind),
+        "quorum": int(ask.quorum),
+        "deadline": None if ask.deadline is None else ask.deadline.isoformat(),
+        "remind_seconds": None if ask.remind_every is None else ask.remind_every.total_seconds(),
+    }
+
+
+def _ask_from(held: Mapping[str, Any]) -> Ask:
+    deadline, seconds = held["deadline"], held["remind_seconds"]
+    return Ask(
+        kind=AskKind(held["kind"]),
+        quorum=Quorum(held["quorum"]),
+        deadline=None if deadline is None else datetime.fromisoformat(deadline),
+        remind_every=None if seconds is None else timedelta(seconds=seconds),
+    )

@@ -6,7 +6,8 @@
 //   live.addEventListener("gap", () => ...);                      // something may have been missed: read the inbox again
 //   live.start();
 //
-// Events: "notification"; "gap"; "sync" (a page of GET /v1/sync: {items, tombstones, cursor, reset}); "read" ({seqs} or
+// Events: "notification"; "conversation" ({conversation, seq, what}: posted, edited, recalled, read or acknowledged; read a
+// conversation that is shown again, and once more when the state becomes "live"); "gap"; "sync" (a page of GET /v1/sync: {items, tombstones, cursor, reset}); "read" ({seqs} or
 // {upto} from whichever tab, {upto, seqs} from elsewhere); "state" ({state, leads}); "opened" ({n}: a shown push was clicked).
 // States: "connecting", "live", "waiting" (for the next try), "refused" (the host gives no ticket), "stopped".
 
@@ -185,6 +186,9 @@ export class EntNotify extends EventTarget {
       case "read":
         this.#emit("read", message.marks);
         break;
+      case "talk":
+        this.#emit("conversation", message.talk);
+        break;
       case "look":
         if (this.#leads) this.#saw(message.tab, message.visible);
         break;
@@ -290,6 +294,11 @@ export class EntNotify extends EventTarget {
         this.#label = JSON.parse(data).stream;
         this.#told = null;
         this.#tellPresence();
+      });
+      source.addEventListener("conversation", ({ data }) => {
+        const talk = JSON.parse(data);
+        this.#say({ kind: "talk", talk });
+        this.#emit("conversation", talk);
       });
       source.addEventListener("read", ({ data }) => this.#readElsewhere(JSON.parse(data)).catch(reportError));
       for (const event of ["notification", "reload"]) {

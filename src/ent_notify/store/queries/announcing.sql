@@ -1,7 +1,8 @@
 -- name: waiting^
--- Whether messages wait to be announced, and whether the hour of one to be sent has come.
+-- Whether messages wait to be announced, whether the hour of one to be sent has come, and that of a reminder.
 select exists (select from message_due) as announce,
-       coalesce((select due_at from message_draft where state = 1 order by due_at limit 1) <= :now, false) as send;
+       coalesce((select due_at from message_draft where state = 1 order by due_at limit 1) <= :now, false) as send,
+       coalesce((select min(remind_at) from acknowledgement_request where remind_at is not null) <= :now, false) as remind;
 
 -- name: take
 -- Take messages that nobody has announced, in their order, and note what they are found by; another worker's are left to

@@ -1,7 +1,9 @@
 -- name: start$
 -- Open a conversation; nothing when two people have their direct one already.
-insert into conversation (subject, started_by, started_at, last_at, shape, replies, late_sees, keyed, about_id, pair, language)
-values (:subject, :author_id, :now, :now, :shape, :replies, :late, :keyed, :about_id, :pair, :language)
+insert into conversation (subject, started_by, started_at, last_at, shape, replies, late_sees, keyed, about_id, pair, language,
+                          schools)
+values (:subject, :author_id, :now, :now, :shape, :replies, :late, :keyed, :about_id, :pair, :language,
+        array(select distinct g.school_id from near_groups(:author_id, :now) g where g.school_id is not null))
 on conflict (pair) where pair is not null do nothing
 returning id;
 
@@ -110,7 +112,8 @@ returning read_seq;
 
 -- name: messages
 -- Messages of a conversation after a place, as a reader sees them.
-select m.seq, a.external_id as author, a.given_name, a.family_name, m.body, m.posted_at, m.answers, m.edited_at, m.recalled_at
+select m.seq, a.external_id as author, a.given_name, a.family_name, m.body, m.posted_at, m.answers, m.edited_at, m.recalled_at,
+       exists (select from acknowledgement_request r where r.conversation_id = x.conversation_id and r.seq = m.seq) as asks
 from parts(:person_id, array[:conversation_id::bigint], :now) x
 left join participant p on p.conversation_id = x.conversation_id and p.person_id = :person_id
 cross join lateral (   -- along the index, and no further than the page
@@ -127,6 +130,7 @@ order by m.seq;
 select c.id, c.shape, c.subject, c.language, c.replies, x.first_seq, x.last_seq, x.read_seq, c.last_at, x.active,
        c.closed_at is not null as closed, p.archived_at is not null as archived, coalesce(p.favourite, false) as favourite,
        coalesce(p.muted, false) as muted, coalesce(p.labels, '{}') as labels,
+       tracked_since(c.schools) is not null as tracked,
        greatest(x.last_seq - x.read_seq, 0)
            - (select count(*)::int from unnest(p.gone) g where g > x.read_seq and g <= x.last_seq) as unread
 from (

@@ -72,6 +72,33 @@ join person n on n.id = p.person_id
 where m.conversation_id = :conversation_id and m.seq = :seq
 order by n.id;
 
+-- name: seen^
+-- A message that a reader sees: who wrote it, and whether authors see there who has read.
+select m.author_id, tracked_since(c.schools) is not null as tracked
+from parts(:person_id, array[:conversation_id::bigint], :now) x
+join conversation c on c.id = x.conversation_id
+join message m on m.conversation_id = c.id and m.seq = :seq and m.seq between x.first_seq and x.last_seq;
+
+-- name: read_by
+-- Who has read a message since the school has shown it, in order, after a person.
+select n.id, n.external_id, n.given_name, n.family_name, p.read_at
+from conversation c
+join message m on m.conversation_id = c.id and m.seq = :seq
+join participant p on p.conversation_id = c.id and p.person_id <> m.author_id and p.read_seq >= m.seq
+     and p.first_seq <= m.seq and coalesce(p.until_seq, m.seq) >= m.seq and p.read_at >= tracked_since(c.schools)
+join person n on n.id = p.person_id
+where c.id = :conversation_id and m.recalled_at is null and p.person_id > :after
+order by n.id limit :most;
+
+-- name: moderates$
+-- Whether somebody is of the staff that looks after what is written in a conversation's schools.
+select exists (
+    select from conversation c
+    join person p on p.id = :person_id and p.profile = 4 and p.function = any (:functions::text[]) and p.hidden_at is null
+    join near_groups(p.id, :now) g on g.school_id = any (c.schools)
+    where c.id = :conversation_id
+);
+
 -- name: history
 -- What a message was before each of its edits, oldest first.
 select h.body, n.external_id as changed_by, h.changed_at
