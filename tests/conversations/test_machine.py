@@ -34,7 +34,7 @@ PEOPLE = (OPENER, *OTHERS)
 CLEAN = """
 set search_path = ent_notify;
 truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share,
-    retraction, acknowledgement,
+    retraction, acknowledgement, acknowledgement_request, acknowledgement_given,
     conversation, participant, message, conversation_key, message_change, message_due, message_draft restart identity;
 update feed set last_seq = 0;
 """

@@ -55,7 +55,7 @@ async def test_unread_is_what_was_written_since(town: Town) -> None:
     assert (await talks.thread(conversation, gil)).unread == 1
     assert await talks.mark_read(gil, conversation, 99) == 2
     assert await talks.mark_read(gil, conversation, 1) == 2
-    assert await talks.readers(conversation, 1) == [("P11", town.clock.now())]
+    assert (await talks.recall(conversation, 1, lou)).readers == ("P11",)
 
 
 async def test_copies_are_seen_and_blind_copies_are_not(town: Town) -> None:
