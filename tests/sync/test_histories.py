@@ -56,8 +56,8 @@ AUDIENCES: dict[str, tuple[dict[str, Any], frozenset[Key], frozenset[Key]]] = {
 CLEAN = (
     "set search_path = ent_notify;"
     "truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share,"
-    " retraction, client_write, acknowledgement, conversation, participant, message,"
-    " conversation_key, message_change, message_due, message_draft restart identity;"
+    " retraction, client_write, acknowledgement, acknowledgement_request, acknowledgement_given, conversation,"
+    " participant, message, conversation_key, message_change, message_due, message_draft restart identity cascade;"
     "update feed set last_seq = 0;"
     "update guardian_link set restricted = false where pupil_id in (1, 5) and guardian_id = 11;"
     "delete from membership where group_id in (7, 8) and person_id in (1, 5, 21);"

@@ -23,6 +23,149 @@ exception when sqlstate 'EN001' or sqlstate 'EN002' or sqlstate 'EN005' then
     return sqlerrm;
 end $$;
 
+CREATE FUNCTION ent_notify.asked_keys(request bigint) RETURNS TABLE(scope smallint, ref integer)
+    LANGUAGE sql STABLE
+    AS $$
+    select y.scope, y.ref
+    from ent_notify.acknowledgement_request r
+    join ent_notify.conversation_key y on y.conversation_id = r.conversation_id and not y.joinable
+    where r.id = request
+    union all
+    select a.scope, a.ref
+    from ent_notify.acknowledgement_request r
+    join ent_notify.audience a on a.notification_id = r.notification_id and not a.excluded
+    where r.id = request
+$$;
+
+CREATE FUNCTION ent_notify.asked_of(request bigint, at timestamp with time zone) RETURNS TABLE(person_id integer, child_id integer)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    r acknowledgement_request;
+begin
+    select * into r from acknowledgement_request q where q.id = request;
+    if r.quorum > 1 then
+        return query
+        with children as (
+            select m.person_id as id
+            from asked_keys(request) k
+            join membership m on k.scope = 2 and m.group_id = k.ref and m.valid_from <= r.asked_at and m.valid_until > at
+            union
+            select k.ref from asked_keys(request) k where k.scope = 4
+        )
+        select g.guardian_id, c.id
+        from children c
+        join person p on p.id = c.id and p.hidden_at is null and p.profile = 1   -- (teachers are members of a class, too)
+        left join (
+            select l.pupil_id, l.guardian_id from guardian_link l join person w on w.id = l.guardian_id and w.hidden_at is null
+            where l.legal_level in (1, 2) and not l.restricted
+        ) g on g.pupil_id = c.id;
+    elsif r.notification_id is not null then
+        return query
+        select a.person_id, 0 from audience_people(array[r.notification_id], at) a
+        join person p on p.id = a.person_id and p.hidden_at is null
+        where a.person_id is distinct from r.asked_by;
+    else
+        return query
+        select distinct u.person_id, 0
+        from (
+            select x.person_id from asked_keys(request) k cross join lateral people_under(k.scope, k.ref, r.asked_at, at) x
+            union all
+            select k.person_id from participant k
+            where k.conversation_id = r.conversation_id and k.member
+              and k.first_seq <= r.seq and coalesce(k.until_seq, r.seq) >= r.seq
+        ) u
+        join person p on p.id = u.person_id and p.hidden_at is null
+        where u.person_id is distinct from r.asked_by
+          and exists (select from parts(u.person_id, array[r.conversation_id], at) x where r.seq between x.first_seq and x.last_seq);
+    end if;
+end $$;
+
+CREATE FUNCTION ent_notify.asked_of_reader(request bigint, reader integer, at timestamp with time zone) RETURNS TABLE(child_id integer)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    r acknowledgement_request;
+begin
+    select * into r from acknowledgement_request q where q.id = request;
+    if r.quorum > 1 then
+        return query
+        select distinct h.child
+        from asked_keys(request) k
+        join reader_keys(reader, at) h on h.scope = k.scope and h.ref = k.ref and h.since <= r.asked_at and h.until > at
+        join person p on p.id = h.child and p.hidden_at is null
+        where k.scope in (2, 4);
+    elsif reader is not distinct from r.asked_by then
+        return;
+    elsif r.notification_id is not null then
+        return query
+        select 0
+        where exists (
+            select from audience a
+            join reader_keys(reader, at) h on h.scope = a.scope and h.ref = a.ref and h.since <= r.asked_at and h.until > at
+            where a.notification_id = r.notification_id and not a.excluded
+              and not exists (
+                  select from audience x
+                  join reader_keys(reader, at) o on o.scope = x.scope and o.ref = x.ref
+                       and o.since <= r.asked_at and o.until > r.asked_at
+                  where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
+              )
+        );
+    else
+        return query
+        select 0
+        where exists (
+            select from parts(reader, array[r.conversation_id], at) x where r.seq between x.first_seq and x.last_seq
+        ) and (
+            exists (
+                select from asked_keys(request) k
+                join reader_keys(reader, at) h on h.scope = k.scope and h.ref = k.ref
+                     and h.since <= r.asked_at and h.until > at
+            ) or exists (
+                select from participant k
+                where k.conversation_id = r.conversation_id and k.person_id = reader and k.member
+                  and k.first_seq <= r.seq and coalesce(k.until_seq, r.seq) >= r.seq
+            )
+        );
+    end if;
+end $$;
+
+CREATE FUNCTION ent_notify.asked_still(request bigint, at timestamp with time zone) RETURNS TABLE(person_id integer, child_id integer)
+    LANGUAGE sql STABLE
+    AS $$
+    select a.person_id, a.child_id
+    from ent_notify.acknowledgement_request r
+    cross join lateral (select ent_notify.text_hash(ent_notify.asked_text(r.id)) as hash offset 0) t
+    cross join lateral ent_notify.asked_of(r.id, at) a
+    where r.id = request and a.person_id is not null and t.hash is not null
+      and not exists (
+          select from ent_notify.acknowledgement_given g
+          where g.request_id = r.id and g.child_id = a.child_id and g.text_hash = t.hash
+            and (g.person_id = a.person_id or r.quorum = 2)
+      )
+$$;
+
+CREATE FUNCTION ent_notify.asked_text(request bigint) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    select case when r.notification_id is null
+                then (select c.subject || E'\n\n' || m.body || ent_notify.attached_text(m.conversation_id, m.seq)
+                      from ent_notify.message m join ent_notify.conversation c on c.id = m.conversation_id
+                      where m.conversation_id = r.conversation_id and m.seq = r.seq and m.recalled_at is null)
+                else (select n.data::text from ent_notify.notification n
+                      where n.id = r.notification_id and n.superseded_by is null) end
+    from ent_notify.acknowledgement_request r where r.id = request
+$$;
+
+CREATE FUNCTION ent_notify.attached_text(conversation bigint, message_seq integer) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    select coalesce(string_agg(E'\n' || a.name || ' ' || encode(a.digest, 'hex'), '' order by a.id), '')
+    from ent_notify.attachment a where a.conversation_id = conversation and a.seq = message_seq
+$$;
+
 CREATE FUNCTION ent_notify.audience_clauses(expr jsonb, bind jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -458,6 +601,43 @@ begin
     group by 1, 2;
 end $$;
 
+CREATE FUNCTION ent_notify.give_acknowledgement(request bigint, reader integer, children integer[], seen bytea, at timestamp with time zone, OUT said text, OUT first_at timestamp with time zone) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    r acknowledgement_request;
+    hash bytea;
+    wanted int[];
+begin
+    select * into r from acknowledgement_request q where q.id = request;
+    -- no edit between the look at the text and what is said of it
+    perform from message m where m.conversation_id = r.conversation_id and m.seq = r.seq for share;
+    hash := text_hash(asked_text(request));
+    wanted := array(select a.child_id from asked_of_reader(request, reader, at) a
+                    where children is null or a.child_id = any (children));
+    if r.id is null or wanted = '{}' or not coalesce(children, '{}') <@ wanted then
+        said := 'stranger';
+    elsif hash is null then
+        said := 'gone';
+    elsif seen is null and r.kind = 2 then
+        said := 'unread';
+    elsif seen <> hash then
+        said := 'changed';
+    else
+        said := 'given';
+        insert into acknowledgement_given (request_id, person_id, child_id, text_hash, given_at)
+        select request, reader, child, hash, at from unnest(wanted) child
+        on conflict do nothing;
+        select min(g.given_at) into first_at from acknowledgement_given g
+        where g.request_id = request and g.person_id = reader and g.child_id = any (wanted) and g.text_hash = hash;
+        if r.notification_id is not null then
+            insert into acknowledgement (notification_id, person_id, acknowledged_at)
+            values (r.notification_id, reader, at) on conflict do nothing;
+        end if;
+    end if;
+end $$;
+
 CREATE FUNCTION ent_notify.give_room_back() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -815,6 +995,15 @@ CREATE FUNCTION ent_notify.missed(reader integer, after_seq bigint, most integer
     order by hit.feed_seq limit most
 $$;
 
+CREATE FUNCTION ent_notify.names_shown(schools integer[]) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    select coalesce(bool_and(coalesce(s.names, p.names, true)), true)
+    from unnest(schools) x (id)
+    left join ent_notify.reading_choice s on s.school_id = x.id
+    left join ent_notify.reading_choice p on p.school_id is null
+$$;
+
 CREATE FUNCTION ent_notify.near_groups(who integer, at timestamp with time zone) RETURNS TABLE(group_id integer, kind smallint, school_id integer)
     LANGUAGE sql STABLE
     AS $$
@@ -852,6 +1041,16 @@ CREATE FUNCTION ent_notify.new_turns(chunks bigint[]) RETURNS TABLE(chunk_id big
     select w.id, s.base + w.place
     from waited w join shared s on s.lane_id = w.lane_id and s.urgency = w.urgency and s.party = w.party
 $$;
+
+CREATE FUNCTION ent_notify.note_acknowledged() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    perform give_acknowledgement(r.id, new.person_id, null, null, new.acknowledged_at)
+    from acknowledgement_request r where r.notification_id = new.notification_id and r.kind = 1;
+    return null;
+end $$;
 
 CREATE FUNCTION ent_notify.note_action(campaign bigint, what text, who text, why text, at timestamp with time zone) RETURNS void
     LANGUAGE sql
@@ -1520,16 +1719,23 @@ begin
         said := 'check';
     else
         said := 'posted';
-        update conversation set last_seq = last_seq + 1, last_at = greatest(last_at, at) where id = wanted
-        returning last_seq, last_at into seq, at;
+        seq := c.last_seq + 1;
+        at := greatest(c.last_at, at);
+        update conversation set last_seq = post_message.seq, last_at = post_message.at, moved = this_transaction()
+        where id = wanted;
         insert into message (conversation_id, seq, author_id, body, posted_at, answers)
-        values (wanted, seq, author, content, at, answered);
-        insert into message_due (conversation_id, seq) values (wanted, seq);
-        insert into participant as k (conversation_id, person_id, member, read_seq, wrote, checked_at, read_at)
-        values (wanted, author, false, post_message.seq, true, at, at)
-        on conflict (conversation_id, person_id) do update
-        set read_seq = excluded.read_seq, wrote = true, read_at = at,
-            checked_at = case when checked then at else k.checked_at end;
+        values (wanted, post_message.seq, author, content, at, answered);
+        insert into message_due (conversation_id, seq) values (wanted, post_message.seq);
+        update participant k
+        set read_seq = post_message.seq, wrote = true, read_at = post_message.at, moved = this_transaction(),
+            checked_at = case when checked then post_message.at else k.checked_at end
+        where k.conversation_id = wanted and k.person_id = author;
+        if not found then
+            insert into participant as k (conversation_id, person_id, member, read_seq, wrote, checked_at, read_at)
+            values (wanted, author, false, post_message.seq, true, post_message.at, post_message.at)
+            on conflict (conversation_id, person_id) do update
+            set read_seq = excluded.read_seq, wrote = true, read_at = excluded.read_at, checked_at = excluded.checked_at;
+        end if;
     end if;
 end $$;
 
@@ -2393,9 +2599,22 @@ begin
     return null;
 end $$;
 
+CREATE FUNCTION ent_notify.text_hash(content text) RETURNS bytea
+    LANGUAGE sql IMMUTABLE STRICT
+    AS $$ select sha256(convert_to(content, 'UTF8')) $$;
+
 CREATE FUNCTION ent_notify.this_transaction() RETURNS bigint
     LANGUAGE sql
     AS $$ select pg_current_xact_id()::text::bigint $$;
+
+CREATE FUNCTION ent_notify.tracked_since(schools integer[]) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    AS $$
+    select case when bool_and(coalesce(s.track, p.track, false)) then max(greatest(s.since, p.since)) end
+    from unnest(schools) x (id)
+    left join ent_notify.reading_choice s on s.school_id = x.id
+    left join ent_notify.reading_choice p on p.school_id is null
+$$;
 
 CREATE FUNCTION ent_notify.wake_workers() RETURNS trigger
     LANGUAGE plpgsql
@@ -2481,6 +2700,43 @@ CREATE TABLE ent_notify.acknowledgement (
     notification_id bigint NOT NULL,
     person_id integer NOT NULL,
     acknowledged_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE ent_notify.acknowledgement_given (
+    request_id bigint NOT NULL,
+    person_id integer NOT NULL,
+    child_id integer NOT NULL,
+    text_hash bytea NOT NULL,
+    given_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE ent_notify.acknowledgement_request (
+    id bigint NOT NULL,
+    notification_id bigint,
+    conversation_id bigint,
+    seq integer,
+    kind smallint NOT NULL,
+    quorum smallint NOT NULL,
+    asked_by integer,
+    asked_at timestamp with time zone NOT NULL,
+    deadline timestamp with time zone,
+    remind_every interval,
+    remind_at timestamp with time zone,
+    remind_round integer DEFAULT 1 NOT NULL,
+    remind_after integer DEFAULT 0 NOT NULL,
+    CONSTRAINT acknowledgement_request_check CHECK (((notification_id IS NULL) = (conversation_id IS NOT NULL))),
+    CONSTRAINT acknowledgement_request_check1 CHECK (((conversation_id IS NULL) = (seq IS NULL))),
+    CONSTRAINT acknowledgement_request_kind_check CHECK ((kind = ANY (ARRAY[1, 2]))),
+    CONSTRAINT acknowledgement_request_quorum_check CHECK ((quorum = ANY (ARRAY[1, 2, 3])))
+);
+
+ALTER TABLE ent_notify.acknowledgement_request ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.acknowledgement_request_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE ent_notify.attachment (
@@ -2621,8 +2877,11 @@ CREATE TABLE ent_notify.conversation (
     closed_at timestamp with time zone,
     closed_by integer,
     subject_words tsvector GENERATED ALWAYS AS (ent_notify.words_of(subject)) STORED,
+    schools integer[],
     CONSTRAINT conversation_subject_check CHECK (((char_length(subject) >= 1) AND (char_length(subject) <= 200)))
 );
+
+COMMENT ON COLUMN ent_notify.conversation.schools IS 'null: opened before choices were kept; nobody sees who has read';
 
 ALTER TABLE ent_notify.conversation ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME ent_notify.conversation_id_seq
@@ -3009,6 +3268,14 @@ CREATE TABLE ent_notify.reading (
     above bigint[] DEFAULT '{}'::bigint[] NOT NULL
 );
 
+CREATE TABLE ent_notify.reading_choice (
+    school_id integer,
+    track boolean,
+    names boolean,
+    since timestamp with time zone NOT NULL,
+    changed_by text NOT NULL
+);
+
 CREATE TABLE ent_notify.recalled_reader (
     notification_id bigint NOT NULL,
     bucket integer NOT NULL,
@@ -3140,6 +3407,8 @@ INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email',
 
 INSERT INTO ent_notify.rights_head VALUES (true, 0);
 
+SELECT pg_catalog.setval('ent_notify.acknowledgement_request_id_seq', 1, false);
+
 SELECT pg_catalog.setval('ent_notify.attachment_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.campaign_action_id_seq', 1, false);
@@ -3170,8 +3439,20 @@ SELECT pg_catalog.setval('ent_notify.school_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.stream_session_id_seq', 1, false);
 
+ALTER TABLE ONLY ent_notify.acknowledgement_given
+    ADD CONSTRAINT acknowledgement_given_pkey PRIMARY KEY (request_id, person_id, child_id, text_hash);
+
 ALTER TABLE ONLY ent_notify.acknowledgement
     ADD CONSTRAINT acknowledgement_pkey PRIMARY KEY (notification_id, person_id);
+
+ALTER TABLE ONLY ent_notify.acknowledgement_request
+    ADD CONSTRAINT acknowledgement_request_conversation_id_seq_key UNIQUE (conversation_id, seq);
+
+ALTER TABLE ONLY ent_notify.acknowledgement_request
+    ADD CONSTRAINT acknowledgement_request_notification_id_key UNIQUE (notification_id);
+
+ALTER TABLE ONLY ent_notify.acknowledgement_request
+    ADD CONSTRAINT acknowledgement_request_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ent_notify.attachment_file
     ADD CONSTRAINT attachment_file_pkey PRIMARY KEY (digest);
@@ -3314,6 +3595,9 @@ ALTER TABLE ONLY ent_notify.preference
 ALTER TABLE ONLY ent_notify.presence
     ADD CONSTRAINT presence_pkey PRIMARY KEY (person_id, node, stream);
 
+ALTER TABLE ONLY ent_notify.reading_choice
+    ADD CONSTRAINT reading_choice_school_id_key UNIQUE NULLS NOT DISTINCT (school_id);
+
 ALTER TABLE ONLY ent_notify.reading
     ADD CONSTRAINT reading_pkey PRIMARY KEY (person_id);
 
@@ -3374,7 +3658,11 @@ ALTER TABLE ONLY ent_notify.timetable_day
 ALTER TABLE ONLY ent_notify.zone
     ADD CONSTRAINT zone_pkey PRIMARY KEY (name);
 
+CREATE INDEX acknowledgement_given_person ON ent_notify.acknowledgement_given USING btree (person_id);
+
 CREATE INDEX acknowledgement_person ON ent_notify.acknowledgement USING btree (person_id);
+
+CREATE INDEX acknowledgement_request_remind ON ent_notify.acknowledgement_request USING btree (remind_at) WHERE (remind_at IS NOT NULL);
 
 CREATE INDEX attachment_digest ON ent_notify.attachment USING btree (digest);
 
@@ -3508,11 +3796,13 @@ CREATE TRIGGER membership_removed AFTER DELETE ON ent_notify.membership REFERENC
 
 CREATE TRIGGER message_text_changed AFTER UPDATE OF body, recalled_at ON ent_notify.message FOR EACH ROW WHEN (((old.body IS DISTINCT FROM new.body) OR (old.recalled_at IS DISTINCT FROM new.recalled_at))) EXECUTE FUNCTION ent_notify.text_changed();
 
+CREATE TRIGGER note_acknowledged AFTER INSERT ON ent_notify.acknowledgement FOR EACH ROW WHEN ((pg_trigger_depth() = 0)) EXECUTE FUNCTION ent_notify.note_acknowledged();
+
 CREATE TRIGGER note_homework AFTER INSERT ON ent_notify.notification FOR EACH ROW WHEN ((new.type = ANY (ARRAY['HomeworkAssigned'::text, 'TestAnnounced'::text, 'HomeworkChanged'::text, 'HomeworkWithdrawn'::text]))) EXECUTE FUNCTION ent_notify.note_homework();
 
-CREATE TRIGGER note_moved BEFORE UPDATE ON ent_notify.conversation FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION ent_notify.note_moved();
+CREATE TRIGGER note_moved BEFORE UPDATE ON ent_notify.conversation FOR EACH ROW WHEN ((old.moved = new.moved)) EXECUTE FUNCTION ent_notify.note_moved();
 
-CREATE TRIGGER note_moved BEFORE UPDATE ON ent_notify.participant FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION ent_notify.note_moved();
+CREATE TRIGGER note_moved BEFORE UPDATE ON ent_notify.participant FOR EACH ROW WHEN (((old.moved = new.moved) AND (old.* IS DISTINCT FROM new.*))) EXECUTE FUNCTION ent_notify.note_moved();
 
 CREATE TRIGGER note_retraction AFTER UPDATE OF feed_seq ON ent_notify.notification FOR EACH ROW WHEN (((new.root IS NOT NULL) AND (old.feed_seq IS NULL) AND (new.feed_seq IS NOT NULL))) EXECUTE FUNCTION ent_notify.note_retraction();
 
@@ -3536,8 +3826,17 @@ CREATE CONSTRAINT TRIGGER wakes_workers AFTER INSERT ON ent_notify.message_due D
 
 CREATE CONSTRAINT TRIGGER wakes_workers AFTER INSERT ON ent_notify.notification DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.feed_seq IS NULL)) EXECUTE FUNCTION ent_notify.wake_workers();
 
+ALTER TABLE ONLY ent_notify.acknowledgement_given
+    ADD CONSTRAINT acknowledgement_given_request_id_fkey FOREIGN KEY (request_id) REFERENCES ent_notify.acknowledgement_request(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY ent_notify.acknowledgement
     ADD CONSTRAINT acknowledgement_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.acknowledgement_request
+    ADD CONSTRAINT acknowledgement_request_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.acknowledgement_request
+    ADD CONSTRAINT acknowledgement_request_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES ent_notify.notification(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ent_notify.attachment
     ADD CONSTRAINT attachment_conversation_id_seq_fkey FOREIGN KEY (conversation_id, seq) REFERENCES ent_notify.message(conversation_id, seq) ON DELETE CASCADE;
@@ -3595,6 +3894,9 @@ ALTER TABLE ONLY ent_notify.participant
 
 ALTER TABLE ONLY ent_notify.people_group
     ADD CONSTRAINT people_group_school_id_fkey FOREIGN KEY (school_id) REFERENCES ent_notify.school(id);
+
+ALTER TABLE ONLY ent_notify.reading_choice
+    ADD CONSTRAINT reading_choice_school_id_fkey FOREIGN KEY (school_id) REFERENCES ent_notify.school(id);
 
 ALTER TABLE ONLY ent_notify.school_calendar
     ADD CONSTRAINT school_calendar_school_id_fkey FOREIGN KEY (school_id) REFERENCES ent_notify.school(id);

@@ -71,11 +71,18 @@ create table acknowledgement_given (
 );
 create index acknowledgement_given_person on acknowledgement_given (person_id);
 
--- What is acknowledged, as text: a message under its subject, a notification's data. Null: it was taken back or replaced.
+-- What is attached to a message, as lines of its text: a name and the SHA-256 of the bytes.
+create function attached_text(conversation bigint, message_seq int) returns text
+language sql stable as $$
+    select coalesce(string_agg(E'\n' || a.name || ' ' || encode(a.digest, 'hex'), '' order by a.id), '')
+    from ent_notify.attachment a where a.conversation_id = conversation and a.seq = message_seq
+$$;
+
+-- What is acknowledged, as text: a message under its subject, with what is attached; a notification's data. Null: it was taken back or replaced.
 create function asked_text(request bigint) returns text
 language sql stable as $$
     select case when r.notification_id is null
-                then (select c.subject || E'\n\n' || m.body
+                then (select c.subject || E'\n\n' || m.body || ent_notify.attached_text(m.conversation_id, m.seq)
                       from ent_notify.message m join ent_notify.conversation c on c.id = m.conversation_id
                       where m.conversation_id = r.conversation_id and m.seq = r.seq and m.recalled_at is null)
                 else (select n.data::text from ent_notify.notification n
@@ -266,7 +273,7 @@ for each row when (pg_trigger_depth() = 0) execute function note_acknowledged();
 drop trigger note_moved on conversation;
 drop trigger note_moved on participant;
 create trigger note_moved before update on conversation
-for each row when (old.moved = new.moved and old.* is distinct from new.*) execute function note_moved();
+for each row when (old.moved = new.moved) execute function note_moved();   -- (nothing updates one without a change)
 create trigger note_moved before update on participant
 for each row when (old.moved = new.moved and old.* is distinct from new.*) execute function note_moved();
 

@@ -115,7 +115,7 @@ order by g.given_at, g.person_id, g.child_id;
 -- The texts of which something may have been said: the present one, and those before each edit.
 select asked_text(:request) as text
 union all
-select v.subject || E'\n\n' || h.body
+select v.subject || E'\n\n' || h.body || attached_text(h.conversation_id, h.seq)
 from acknowledgement_request r
 join conversation v on v.id = r.conversation_id
 join message_change h on h.conversation_id = r.conversation_id and h.seq = r.seq and h.kind = 1 and h.body is not null
