@@ -30,7 +30,9 @@ from ent_notify.cli.directory import generate, import_aaf
 from ent_notify.cli.doctor import doctor
 from ent_notify.cli.door import PROGRAM, Door
 from ent_notify.cli.events import explain, publish
+from ent_notify.cli.gdpr import gdpr
 from ent_notify.cli.receipts import take_bounce, undo_drops
+from ent_notify.cli.retention import retention
 from ent_notify.cli.services import gateway, worker
 from ent_notify.cli.store import migrate
 from ent_notify.errors import EntNotifyError, SettingsError, TooManyRemovals
@@ -76,6 +78,8 @@ for command in (
     worker,
     gateway,
     api,
+    retention,
+    gdpr,
 ):
     cli.add_command(command)
 

@@ -25,6 +25,7 @@ from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
 from ent_notify.engine.personal import Personal
 from ent_notify.engine.phones import Phones
 from ent_notify.engine.receipts import Receipts
+from ent_notify.engine.retention import Retention
 from ent_notify.engine.search import Search
 from ent_notify.engine.talk_news import TalkNews
 from ent_notify.engine.upkeep import upkeep_of
@@ -56,12 +57,14 @@ from ent_notify.store.campaigns import PostgresCampaigns
 from ent_notify.store.conversations import PostgresConversations
 from ent_notify.store.devices import DeviceCounts, PostgresDevices
 from ent_notify.store.directory import PostgresDirectory
+from ent_notify.store.erasures import PostgresErasures
 from ent_notify.store.evidence import PostgresEvidence
 from ent_notify.store.explaining import PostgresExplaining
 from ent_notify.store.inbox import PostgresInbox
 from ent_notify.store.personal import PostgresPersonal
 from ent_notify.store.publishing import PostgresPublishing
 from ent_notify.store.receipts import PostgresReceipts
+from ent_notify.store.retention import PostgresRetention
 from ent_notify.store.search import PostgresSearch
 from ent_notify.store.streams import PostgresStreams
 from ent_notify.store.sync import PostgresSync
@@ -109,7 +112,9 @@ class Engine:
         self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
         self.evidence = Evidence(PostgresEvidence(db), bus, clock, settings.evidence)
         self.phones = Phones(PostgresSync(db, conversations), self.words, clock, settings.sync, self.evidence.read)
-        self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer)
+        erasures = PostgresErasures(db)
+        self.retention = Retention(PostgresRetention(db), erasures, settings, clock)
+        self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer, self.retention.step)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
     # ------------------------------------------------------------ publishing

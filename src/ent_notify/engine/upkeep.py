@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from ent_notify.flows.upkeep import Upkeep
@@ -16,11 +17,13 @@ SEEN_KEPT = timedelta(days=30)
 """How long it is known how far somebody has seen the feed: no delivery waits longer."""
 
 
-def upkeep_of(settings: Settings, store: UpkeepStore, observer: FanoutObserver) -> Upkeep:
-    """The chores, with what the settings keep."""
+def upkeep_of(
+    settings: Settings, store: UpkeepStore, observer: FanoutObserver, *also: Callable[[], Awaitable[int]]
+) -> Upkeep:
+    """The chores, with what the settings keep, and what else is looked after beside them."""
     kept = {
         Chore.CLIENT_WRITES: timedelta(days=settings.sync.writes_days),
         Chore.RETRACTIONS: timedelta(days=settings.sync.horizon_days) + KEPT_LONGER,
         Chore.SEEN: SEEN_KEPT,
     }
-    return Upkeep(store, observer, random.random, kept)
+    return Upkeep(store, observer, random.random, kept, also)

@@ -6,7 +6,7 @@ as if it were gone wherever it is read, so a chore that comes late, or twice, ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -21,12 +21,14 @@ SLICE = 5_000
 
 @dataclass(slots=True)
 class Upkeep:
-    """Does the chores of one worker. ``kept`` says how long rows are kept beyond the instant that they carry."""
+    """Does the chores of one worker. ``kept`` says how long rows are kept beyond the instant that they carry;
+    ``also`` is work of the same kind that keeps its own hours: a call is a slice, and answers how many rows moved."""
 
     store: UpkeepStore
     observer: FanoutObserver
     randomness: Callable[[], float]
     kept: Mapping[Chore, timedelta] = field(default_factory=dict)
+    also: Sequence[Callable[[], Awaitable[int]]] = ()
     _due: dict[Chore, datetime] = field(default_factory=dict)
 
     async def step(self, now: datetime) -> int:
@@ -44,6 +46,8 @@ class Upkeep:
             if rows >= SLICE:
                 self._due[chore] = now
             dropped += rows
+        for work in self.also:
+            dropped += await work()
         return dropped
 
     async def sweep(self, now: datetime) -> dict[Chore, int]:

@@ -15,11 +15,8 @@ from ent_notify.settings.groups import (
     EmailSettings,
     FcmApp,
     GatewaySettings,
-    LogSettings,
     MailGroup,
-    MetricsSettings,
     PauseSettings,
-    PrivacySettings,
     ProjectSettings,
     RateSettings,
     Settings,
@@ -30,6 +27,8 @@ from ent_notify.settings.groups import (
 )
 from ent_notify.settings.load import CONFIG_NAME, CONFIG_VARIABLE, ENV_PREFIX, load_settings, settings_from
 from ent_notify.settings.reference import SettingRow, reference_page, setting_rows
+from ent_notify.settings.retention import RetentionSettings, SchoolRetention
+from ent_notify.settings.watching import LogSettings, MetricsSettings, PrivacySettings
 
 __all__ = [
     "CONFIG_NAME",
@@ -52,6 +51,8 @@ __all__ = [
     "PrivacySettings",
     "ProjectSettings",
     "RateSettings",
+    "RetentionSettings",
+    "SchoolRetention",
     "SettingRow",
     "Settings",
     "StoreSettings",

@@ -34,6 +34,8 @@ from ent_notify.settings.kinds import (
     with_password,
     without_password,
 )
+from ent_notify.settings.retention import RetentionSettings, SchoolRetention
+from ent_notify.settings.watching import LogSettings, MetricsSettings, PrivacySettings
 
 
 class ProjectSettings(Group):
@@ -430,32 +432,6 @@ class DirectorySettings(Group):
     """Share of the people that one run may remove without being asked for it."""
 
 
-class PrivacySettings(Group):
-    """What may be seen of whom."""
-
-    pseudonym_key: SecretStr | None = None
-    """Key of the pseudonyms that stand for people in logs; the same key gives the same pseudonyms. Left out: a random
-    one for each process."""
-    pseudonym_key_file: Path | None = None
-    """File that holds the key of pseudonyms."""
-
-
-class LogSettings(Group):
-    """Logs: one JSON object a line, on the standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is written."""
-
-
-class MetricsSettings(Group):
-    """Prometheus metrics of a worker (the gateway serves its own)."""
-
-    host: str = "127.0.0.1"
-    """Address to serve metrics on."""
-    port: int | None = Field(default=None, ge=0, le=65535)
-    """Port to serve metrics on; left out: none."""
-
-
 class Settings(BaseSettings):
     """All settings. Building one reads nothing: see ``load_settings`` and ``settings_from``."""
 
@@ -482,6 +458,8 @@ class Settings(BaseSettings):
     pause: PauseSettings = PauseSettings()
     directory: DirectorySettings = DirectorySettings()
     privacy: PrivacySettings = PrivacySettings()
+    retention: RetentionSettings = RetentionSettings()
+    school_retention: Table[SchoolRetention] = Field(default_factory=dict)
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 

@@ -142,6 +142,8 @@ def _delivery(row: Record, now: datetime) -> DeliveryExplained:
 def _why_not(subject: Record, channel: str) -> str:
     if subject["planned_at"] is None:
         return subject["stop_reason"] or "not_planned_yet"
+    if subject["is_forgotten"]:
+        return "detail_forgotten"
     if subject["hidden_at"] is not None:
         return "left"
     if not subject["addressed"]:

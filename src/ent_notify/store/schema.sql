@@ -12,6 +12,16 @@ CREATE TYPE ent_notify.piece AS (
 	targets integer[]
 );
 
+CREATE FUNCTION ent_notify.add_counts(a jsonb, b jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    select coalesce(jsonb_object_agg(k.key, k.n), '{}')
+    from (
+        select key, sum(value::bigint) as n
+        from (select * from jsonb_each_text(a) union all select * from jsonb_each_text(b)) x group by key
+    ) k where k.n <> 0
+$$;
+
 CREATE FUNCTION ent_notify.announce_message(event jsonb, at timestamp with time zone) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -21,6 +31,23 @@ begin
     return null;
 exception when sqlstate 'EN001' or sqlstate 'EN002' or sqlstate 'EN005' then
     return sqlerrm;
+end $$;
+
+CREATE FUNCTION ent_notify.append_receipt(what text, cause text, rows jsonb, at timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    last deletion_receipt;
+    text_of text;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('ent_notify.receipts', 0));
+    select * into last from deletion_receipt order by seq desc limit 1;
+    text_of := jsonb_build_object('seq', coalesce(last.seq, 0) + 1, 'at', to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                                  'what', what, 'cause', cause, 'rows', rows)::text;
+    insert into deletion_receipt (seq, body, digest)
+    values (coalesce(last.seq, 0) + 1, text_of, sha256(coalesce(last.digest, ''::bytea) || convert_to(text_of, 'UTF8')));
+    return coalesce(last.seq, 0) + 1;
 end $$;
 
 CREATE FUNCTION ent_notify.asked_keys(request bigint) RETURNS TABLE(scope smallint, ref integer)
@@ -501,6 +528,89 @@ CREATE FUNCTION ent_notify.conversations_of(reader integer, at timestamp with ti
     where k.scope in (1, 2, 4) and k.until > at
 $$;
 
+CREATE FUNCTION ent_notify.digest_of(who integer, external_id text) RETURNS bytea
+    LANGUAGE sql STABLE
+    AS $$
+    select sha256(salt || convert_to(who || ':' || external_id, 'UTF8')) from ent_notify.instance
+$$;
+
+CREATE FUNCTION ent_notify.drop_counted(most integer) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    AS $$
+declare
+    part record;
+    dropped int := 0;
+    head bigint := (select last_value from chunk_id_seq);
+begin
+    for part in select * from partitions_of('outcome') p where p.upper <= head order by p.lower loop
+        exit when dropped >= most;
+        if not exists (
+            select from chunk h join campaign c on c.notification_id = h.campaign_id and c.detail = 0
+            where h.id >= part.lower and h.id < part.upper
+        ) then
+            begin
+                execute format('alter table outcome detach partition %I', part.name);
+                execute format('drop table %I', part.name);
+                dropped := dropped + 1;
+            exception when lock_not_available then
+                null;
+            end;
+        end if;
+    end loop;
+    return jsonb_build_object('outcome partitions', dropped);
+end $$;
+
+CREATE FUNCTION ent_notify.due_delivery(cutoff timestamp with time zone, schools integer[], cutoffs timestamp with time zone[], at timestamp with time zone) RETURNS TABLE(id bigint, school_id integer, aged timestamp with time zone, held boolean)
+    LANGUAGE sql STABLE ROWS 10000
+    AS $$
+    select c.notification_id, s.school_id, n.published_at,
+           exists (select from ent_notify.held_notifications(at) h where h.notification_id = c.notification_id)
+    from ent_notify.notification n
+    join ent_notify.campaign c on c.notification_id = n.id and c.detail = 0
+    left join unnest(schools, cutoffs) s (school_id, own) on s.school_id = c.school_id
+    where n.published_at < greatest(cutoff, (select max(x) from unnest(cutoffs) x))
+      and n.published_at < coalesce(s.own, cutoff)
+      and not exists (select from ent_notify.chunk h where h.campaign_id = c.notification_id and h.state <> 3)
+$$;
+
+CREATE FUNCTION ent_notify.due_drafts(cutoff timestamp with time zone) RETURNS TABLE(id bigint, aged timestamp with time zone)
+    LANGUAGE sql STABLE
+    AS $$
+    select d.id, d.updated_at from ent_notify.message_draft d where d.updated_at < cutoff and d.state <> 1
+$$;
+
+CREATE FUNCTION ent_notify.due_inbox(cutoff timestamp with time zone, schools integer[], cutoffs timestamp with time zone[], at timestamp with time zone) RETURNS TABLE(id bigint, school_id integer, aged timestamp with time zone, held boolean)
+    LANGUAGE sql STABLE ROWS 10000
+    AS $$
+    select n.id, s.school_id, n.published_at,
+           exists (select from ent_notify.held_notifications(at) h where h.notification_id = n.id)
+    from ent_notify.notification n
+    join ent_notify.campaign c on c.notification_id = n.id
+    left join unnest(schools, cutoffs) s (school_id, own) on s.school_id = c.school_id
+    where n.published_at < greatest(cutoff, (select max(x) from unnest(cutoffs) x))
+      and n.published_at < coalesce(s.own, cutoff) and n.expires_at <= at
+$$;
+
+CREATE FUNCTION ent_notify.due_messages(cutoff timestamp with time zone, at timestamp with time zone) RETURNS TABLE(conversation_id bigint, seq integer, aged timestamp with time zone, held boolean)
+    LANGUAGE sql STABLE ROWS 10000
+    AS $$
+    select m.conversation_id, m.seq, m.posted_at,
+           exists (select from ent_notify.held_conversations(at) h where h.conversation_id = m.conversation_id)
+    from ent_notify.conversation c
+    join ent_notify.message m on m.conversation_id = c.id
+    where c.started_at < cutoff and m.posted_at < cutoff
+$$;
+
+CREATE FUNCTION ent_notify.due_people(cutoff timestamp with time zone, at timestamp with time zone) RETURNS TABLE(id integer, aged timestamp with time zone, held boolean)
+    LANGUAGE sql STABLE
+    AS $$
+    select p.id, p.hidden_at, exists (select from ent_notify.held_people(at) h where h.person_id = p.id)
+    from ent_notify.person p
+    where p.hidden_at < cutoff and not exists (select from ent_notify.erasure e where e.person_id = p.id)
+$$;
+
 CREATE FUNCTION ent_notify.enter_streams(asked_tickets bytea[], asked_sessions bytea[], new_digests bytea[], at timestamp with time zone, life interval) RETURNS TABLE(place bigint, session_id bigint, person_id integer, is_new boolean)
     LANGUAGE sql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -541,6 +651,184 @@ CREATE FUNCTION ent_notify.enter_streams(asked_tickets bytea[], asked_sessions b
     where (a.ticket is null or a.ticket = any (s.tickets))
       and not exists (select from by_ticket b where b.place = a.place)
 $$;
+
+CREATE FUNCTION ent_notify.erase_from_chunks(who integer, devices integer[], after bigint, most integer, OUT upto bigint, OUT taken integer) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    looked bigint[] := array(
+        select c.notification_id from campaign c where c.notification_id > after and c.detail = 0 order by 1 limit most);
+    one chunk;
+    lost int[];
+begin
+    upto := looked[cardinality(looked)];
+    taken := 0;
+    for one in
+        select h.* from campaign c
+        join lane l on l.channel in ('email', 'push')
+        cross join lateral (
+            select * from chunk x
+            where x.campaign_id = c.notification_id and x.lane_id = l.id and x.bucket in (-1, who / coalesce(c.width, 1000))
+            offset 0
+        ) h
+        where c.notification_id = any (looked)
+          and case when l.channel = 'email' then h.targets @> array[who] else h.targets && devices end
+        order by h.id
+    loop
+        select * into one from chunk where id = one.id for update;
+        lost := case when (select channel from lane where id = one.lane_id) = 'email' then array[who] else devices end;
+        update outcome o set person_id = 0, target = -array_position(one.targets, o.target)
+        where o.chunk_id = one.id and o.target = any (lost) and array_position(one.targets, o.target) is not null;
+        delete from late_word where chunk_id = one.id and target = any (lost);
+        update chunk set targets = (
+            select array_agg(case when t = any (lost) then -place else t end order by place)
+            from unnest(one.targets) with ordinality u (t, place)
+        )
+        where id = one.id;
+        taken := taken + 1;
+    end loop;
+end $$;
+
+CREATE FUNCTION ent_notify.erase_outcomes(who integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    n int;
+begin
+    update outcome o set person_id = 0, target = x.fresh
+    from (
+        select o.chunk_id, o.target,
+               (least(0, (select min(y.target) from outcome y where y.chunk_id = o.chunk_id)) - h.size
+                - row_number() over (partition by o.chunk_id order by o.target))::int as fresh
+        from outcome o join chunk h on h.id = o.chunk_id where o.person_id = who
+    ) x
+    where o.chunk_id = x.chunk_id and o.target = x.target;
+    get diagnostics n = row_count;
+    return n;
+end $$;
+
+CREATE FUNCTION ent_notify.erase_person(who integer, way_asked smallint, why text, at timestamp with time zone, sweep interval, own text[]) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $_$
+declare
+    p person;
+    counts jsonb := '{}';
+    n bigint;
+    theirs bigint[];        -- conversations
+    mentions bigint[];      -- notifications whose audience names them
+    alone bigint[];         -- and nobody else
+    external text;
+    quoted text;
+    devices_now int[];
+    a_table text;
+begin
+    select * into p from person where id = who for update;
+    if exists (select from held_people(at) h where h.person_id = who) then
+        raise exception 'a hold keeps this person: nothing of theirs is erased until it is lifted' using errcode = 'EN004';
+    end if;
+    devices_now := array(select d.id from device d where d.person_id = who order by 1);
+    insert into erasure as e (person_id, digest, way, cause, erased_at, sweep_at, devices)
+    values (who, coalesce(digest_of(who, p.external_id), ''::bytea), way_asked, why, at, at + sweep, devices_now)
+    on conflict (person_id) do update set devices = e.devices || excluded.devices;
+    external := p.external_id;
+    quoted := to_jsonb(external)::text;
+
+    -- what they wrote
+    theirs := array(select c.conversation_id from participant c where c.person_id = who
+                    union select c.id from conversation c where c.about_id = who);
+    delete from message_due d using message m
+    where m.conversation_id = any (theirs) and m.author_id = who and d.conversation_id = m.conversation_id and d.seq = m.seq;
+    update notification x set data = x.data || case when way_asked = 1 then '{"sender": "—", "subject": "—"}'::jsonb
+                                                    else '{"sender": "—"}'::jsonb end
+    from message m
+    where way_asked < 3 and m.conversation_id = any (theirs) and m.author_id = who and x.type = 'MessagePosted'
+      and x.idempotency_key = 'message:' || m.conversation_id || ':' || m.seq;
+    if way_asked = 1 then
+        update message_change h set body = null from message m
+        where m.conversation_id = any (theirs) and m.author_id = who and h.conversation_id = m.conversation_id
+          and h.seq = m.seq and h.body is not null;
+        insert into message_change (conversation_id, seq, kind, changed_by, changed_at)
+        select m.conversation_id, m.seq, 2, 0, at from message m
+        where m.conversation_id = any (theirs) and m.author_id = who and m.recalled_at is null;
+    end if;
+    if way_asked < 3 then
+        update message m set
+            author_id = 0,
+            body = case when way_asked = 1 then '' else m.body end,
+            recalled_at = case when way_asked = 1 then coalesce(m.recalled_at, at) else m.recalled_at end,
+            recalled_by = case when m.recalled_by = who then 0 else m.recalled_by end
+        where m.conversation_id = any (theirs) and m.author_id = who;
+        get diagnostics n = row_count;
+        counts := add_counts(counts, jsonb_build_object('message', n));
+        update acknowledgement_request r set asked_by = null where r.asked_by = who;
+        update attachment a set owner_id = 0 where a.owner_id = who;
+        update message m set recalled_by = 0 where m.conversation_id = any (theirs) and m.recalled_by = who;
+        update message_change h set changed_by = 0 where h.conversation_id = any (theirs) and h.changed_by = who;
+    end if;
+    update message_change h set read_by = array_remove(h.read_by, who)
+    where h.conversation_id = any (theirs) and h.read_by @> array[who];
+    update conversation c set
+        moved = this_transaction(),
+        subject = case when way_asked = 1 and c.started_by = who then '—' else c.subject end,
+        started_by = case when way_asked < 3 and c.started_by = who then 0 else c.started_by end,
+        closed_by = case when c.closed_by = who then 0 else c.closed_by end,
+        about_id = nullif(c.about_id, who),
+        pair = case when who = any (c.pair) then null else c.pair end
+    where c.id = any (theirs);
+    delete from message_draft where author_id = who;
+    get diagnostics n = row_count;
+    counts := add_counts(counts, jsonb_build_object('message_draft', n));
+    delete from conversation_key where scope = 4 and ref = who;
+
+    -- what was for them, or names them
+    mentions := array(select a.notification_id from audience a where a.scope in (3, 4) and a.ref = who and not a.excluded
+                      union select a.notification_id from audience a where a.scope in (3, 4) and a.ref = who and a.excluded);
+    alone := array(select m from unnest(mentions) m where not exists (
+        select from audience a where a.notification_id = m and not a.excluded and not (a.scope in (3, 4) and a.ref = who)));
+    counts := add_counts(counts, remove_notifications(alone));
+    delete from audience a where a.notification_id = any (mentions) and a.scope in (3, 4) and a.ref = who;
+    delete from retraction where scope in (3, 4) and ref = who;
+    if external is not null then
+        update notification x set
+            audience = replace(x.audience::text, quoted, '"—"')::jsonb,
+            clauses = regexp_replace(x.clauses::text, '\[([34]), ' || who || '\]', '[\1, 0]', 'g')::jsonb,
+            data = replace(x.data::text, quoted, '"—"')::jsonb
+        where x.id = any (mentions) or x.data::text like '%' || replace(replace(quoted, '\', '\\'), '_', '\_') || '%';
+        update notification x set data = x.data || '{"sender": "—"}'
+        where way_asked < 3 and x.data->>'sender' = btrim(p.given_name || ' ' || p.family_name);
+        update message_draft d set content = replace(d.content::text, quoted, '"—"')::jsonb
+        where d.content::text like '%' || replace(replace(quoted, '\', '\\'), '_', '\_') || '%';
+        update campaign_action set done_by = '—' where done_by = external;
+        update contact_rules set changed_by = '—' where changed_by = external;
+        update reading_choice set changed_by = '—' where changed_by = external;
+        update school_calendar set changed_by = '—' where changed_by = external;
+        update same_human set declared_by = '—' where declared_by = external;
+        update rights_request set actor = '—' where actor = external;
+        delete from sender where name = external;
+    end if;
+    update recalled_reader r set people = array_remove(r.people, who)
+    where r.bucket = who / 1000 and r.people @> array[who];
+
+    -- rows of their own
+    -- (`own` says which: "table.column", from the annotations)
+    foreach a_table in array own loop
+        execute format('delete from %I where %I = $1', split_part(a_table, '.', 1), split_part(a_table, '.', 2)) using who;
+        get diagnostics n = row_count;
+        counts := add_counts(counts, jsonb_build_object(split_part(a_table, '.', 1), n));
+    end loop;
+    if way_asked = 3 and p.id is not null then
+        update person set external_id = 'gone:' || who, email = null, email_dropped_at = null, email_drop_reason = null,
+                          function = null, hidden_at = coalesce(hidden_at, at), restricted_at = null
+        where id = who;
+    else
+        delete from person where id = who;
+    end if;
+    get diagnostics n = row_count;
+    return add_counts(counts, jsonb_build_object('person', n));
+end $_$;
 
 CREATE FUNCTION ent_notify.forecast_sends(kind_name text, expr jsonb, body jsonb, at timestamp with time zone) RETURNS TABLE(lane_id smallint, timezone text, sends integer)
     LANGUAGE plpgsql STABLE
@@ -599,6 +887,165 @@ begin
     left join preference f on f.person_id = e.id and f.category = kind.category and f.channel = 'push' and not f.enabled
     where 'push' = any (kind.channels) and f.person_id is null
     group by 1, 2;
+end $$;
+
+CREATE FUNCTION ent_notify.forget_audit(cutoff timestamp with time zone, most integer) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET "ent_notify.forgetting" TO 'on'
+    SET lock_timeout TO '100ms'
+    AS $_$
+declare
+    part record;
+    n int := 0;
+    actions int;
+begin
+    for part in
+        select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'audit'::regclass and c.relname ~ '^audit_\d{6}$'
+          and to_timestamp(substr(c.relname, 7), 'YYYYMM') + interval '1 month' <= cutoff
+    loop
+        execute format('alter table audit detach partition %I', part.name);
+        execute format('drop table %I', part.name);
+    end loop;
+    delete from audit a using (select noted_at, id from audit where noted_at < cutoff limit most) d
+    where a.noted_at = d.noted_at and a.id = d.id;
+    get diagnostics n = row_count;
+    delete from campaign_action where id = any (array(select id from campaign_action where done_at < cutoff limit most));
+    get diagnostics actions = row_count;
+    return add_counts(jsonb_build_object('audit', n), jsonb_build_object('campaign_action', actions));
+end $_$;
+
+CREATE FUNCTION ent_notify.forget_counted(before timestamp with time zone, most integer) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    ids bigint[];
+    n int;
+    ended int;
+begin
+    ids := array(
+        select c.notification_id from campaign c join notification n on n.id = c.notification_id
+        where c.detail = 1 and (n.published_at < before or not exists (select from outcome o where o.campaign_id = c.notification_id))
+        order by 1 limit most for update of c skip locked
+    );
+    with picked as (
+        select o.chunk_id, o.target from outcome o where o.campaign_id = any (ids) limit most * 10
+    )
+    delete from outcome o using picked s where o.chunk_id = s.chunk_id and o.target = s.target;
+    get diagnostics n = row_count;
+    update campaign c set detail = 2
+    where c.notification_id = any (ids) and not exists (select from outcome o where o.campaign_id = c.notification_id);
+    get diagnostics ended = row_count;
+    return jsonb_build_object('outcome', n, 'ended', ended);
+end $$;
+
+CREATE FUNCTION ent_notify.forget_delivery(cutoff timestamp with time zone, schools integer[], cutoffs timestamp with time zone[], at timestamp with time zone, most integer) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    ids bigint[];
+    chunks int;
+begin
+    ids := array(
+        select c.notification_id from campaign c
+        where c.notification_id = any (array(
+            select d.id from due_delivery(cutoff, schools, cutoffs, at) d where not d.held order by d.id limit most
+        ))
+        order by 1 for update skip locked
+    );
+    insert into outcome_total (campaign_id, lane_id, state, reason, n)
+    select o.campaign_id, h.lane_id, o.state, o.reason, count(*)
+    from outcome o join chunk h on h.id = o.chunk_id
+    where o.campaign_id = any (ids) and o.state in (2, 3)
+    group by 1, 2, 3, 4
+    on conflict (campaign_id, lane_id, state, reason) do update set n = excluded.n;
+    delete from late_word w using chunk h where h.id = w.chunk_id and h.campaign_id = any (ids);
+    update chunk set targets = null where campaign_id = any (ids) and targets is not null;
+    get diagnostics chunks = row_count;
+    update campaign set detail = 1 where notification_id = any (ids);
+    return jsonb_build_object('campaign', cardinality(ids), 'chunk', chunks);
+end $$;
+
+CREATE FUNCTION ent_notify.forget_drafts(cutoff timestamp with time zone, most integer) RETURNS jsonb
+    LANGUAGE sql
+    AS $$
+    with gone as (
+        delete from ent_notify.message_draft where id = any (array(select d.id from ent_notify.due_drafts(cutoff) d limit most))
+        returning id
+    )
+    select jsonb_build_object('message_draft', count(*)) from gone
+$$;
+
+CREATE FUNCTION ent_notify.forget_inbox(cutoff timestamp with time zone, schools integer[], cutoffs timestamp with time zone[], at timestamp with time zone, most integer) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    return remove_notifications(array(
+        select n.id from notification n
+        where n.id = any (array(
+            select d.id from due_inbox(cutoff, schools, cutoffs, at) d where not d.held order by d.id limit most
+        ))
+        order by 1 for update skip locked
+    ));
+end $$;
+
+CREATE FUNCTION ent_notify.forget_messages(cutoff timestamp with time zone, at timestamp with time zone, most integer) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    conversations bigint[];
+    seqs int[];
+    n int;
+    emptied int;
+begin
+    select coalesce(array_agg(d.conversation_id), '{}'), coalesce(array_agg(d.seq), '{}') into conversations, seqs
+    from (
+        select m.conversation_id, m.seq from message m
+        join (select * from due_messages(cutoff, at) d where not d.held order by 1, 2 limit most) d
+            on d.conversation_id = m.conversation_id and d.seq = m.seq
+        order by 1, 2 for update of m skip locked
+    ) d;
+    delete from message_change h using unnest(conversations, seqs) d (c, s) where h.conversation_id = d.c and h.seq = d.s;
+    delete from acknowledgement_request r using unnest(conversations, seqs) d (c, s) where r.conversation_id = d.c and r.seq = d.s;
+    delete from message m using unnest(conversations, seqs) d (c, s) where m.conversation_id = d.c and m.seq = d.s;
+    get diagnostics n = row_count;
+    delete from conversation c
+    where c.id = any (array(
+        select x.id from conversation x
+        where x.started_at < cutoff and x.last_at < cutoff
+          and not exists (select from message m where m.conversation_id = x.id)
+          and not exists (select from held_conversations(at) h where h.conversation_id = x.id)
+        limit most for update skip locked
+    ));
+    get diagnostics emptied = row_count;
+    return add_counts(jsonb_build_object('message', n), jsonb_build_object('conversation', emptied));
+end $$;
+
+CREATE FUNCTION ent_notify.forget_proofs(cutoff timestamp with time zone, backups timestamp with time zone, most integer) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    requests int;
+    holds int;
+    erasures int;
+    runs int;
+begin
+    delete from rights_request where id = any (array(select id from rights_request where closed_at < cutoff limit most));
+    get diagnostics requests = row_count;
+    delete from hold where id = any (array(select id from hold where lifted_at < cutoff limit most));
+    get diagnostics holds = row_count;
+    delete from erasure where person_id = any (array(
+        select e.person_id from erasure e where e.swept_at < backups and e.way < 3 limit most));
+    get diagnostics erasures = row_count;
+    delete from retention_run where id = any (array(select id from retention_run where done_at < backups limit most));
+    get diagnostics runs = row_count;
+    return jsonb_build_object('rights_request', requests, 'hold', holds, 'erasure', erasures, 'retention_run', runs);
 end $$;
 
 CREATE FUNCTION ent_notify.give_acknowledgement(request bigint, reader integer, children integer[], seen bytea, at timestamp with time zone, OUT said text, OUT first_at timestamp with time zone) RETURNS record
@@ -752,6 +1199,48 @@ begin
     update departure set due_at = at + interval '1 second' * (5 ^ looks), looks = looks + 1 where person_id = any (gone);
     return freed;
 end $$;
+
+CREATE FUNCTION ent_notify.held_conversations(at timestamp with time zone) RETURNS TABLE(conversation_id bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    select h.conversation_id from ent_notify.standing_holds(at) h where h.conversation_id is not null
+    union
+    select p.conversation_id from ent_notify.standing_holds(at) h
+    join ent_notify.participant p on p.person_id = h.person_id
+$$;
+
+CREATE FUNCTION ent_notify.held_notifications(at timestamp with time zone) RETURNS TABLE(notification_id bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    select v.id from ent_notify.standing_holds(at) h
+    join ent_notify.notification n on n.id = h.notification_id
+    join ent_notify.notification v on v.id in (n.id, n.root)
+    union
+    select a.notification_id from ent_notify.standing_holds(at) h
+    join ent_notify.audience a on a.scope in (3, 4) and a.ref = h.person_id
+$$;
+
+CREATE FUNCTION ent_notify.held_people(at timestamp with time zone) RETURNS TABLE(person_id integer)
+    LANGUAGE sql STABLE
+    AS $$
+    select h.person_id from ent_notify.standing_holds(at) h where h.person_id is not null
+    union
+    select p.person_id from ent_notify.held_conversations(at) c
+    join ent_notify.participant p on p.conversation_id = c.conversation_id
+    union
+    select m.author_id from ent_notify.held_conversations(at) c
+    join ent_notify.message m on m.conversation_id = c.conversation_id
+    union
+    select a.ref from ent_notify.held_notifications(at) n
+    join ent_notify.audience a on a.notification_id = n.notification_id and a.scope in (3, 4)
+$$;
+
+CREATE FUNCTION ent_notify.here() RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    select (select system_identifier from pg_control_system())::text || ':'
+        || (select oid from pg_database where datname = current_database())::text
+$$;
 
 CREATE FUNCTION ent_notify.homework_root() RETURNS trigger
     LANGUAGE plpgsql
@@ -932,7 +1421,8 @@ CREATE TABLE ent_notify.campaign (
     planned_at timestamp with time zone,
     withdraws bigint,
     state smallint DEFAULT 0 NOT NULL,
-    stop_reason text
+    stop_reason text,
+    detail smallint DEFAULT 0 NOT NULL
 );
 
 CREATE FUNCTION ent_notify.lock_campaign(wanted bigint) RETURNS ent_notify.campaign
@@ -951,6 +1441,47 @@ begin
         raise exception 'there is no campaign %', wanted using errcode = 'EN003';
     end if;
     return k;
+end $$;
+
+CREATE FUNCTION ent_notify.make_month(at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    AS $$
+declare
+    first timestamptz := date_trunc('month', at at time zone 'UTC') at time zone 'UTC' + interval '1 month';
+    next timestamptz := (date_trunc('month', at at time zone 'UTC') + interval '2 months') at time zone 'UTC';
+    made text;
+begin
+    first := (date_trunc('month', at at time zone 'UTC') + interval '1 month') at time zone 'UTC';
+    made := 'audit_' || to_char(first at time zone 'UTC', 'YYYYMM');
+    if to_regclass('ent_notify.' || made) is null
+       and not exists (select from audit_rest where noted_at >= first and noted_at < next) then
+        execute format('create table %I partition of audit for values from (%L) to (%L)', made, first, next);
+    end if;
+end $$;
+
+CREATE FUNCTION ent_notify.make_room(a_day bigint) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    AS $$
+declare
+    head bigint := (select last_value from chunk_id_seq);
+    upto bigint := (select coalesce(max(p.upper), 0) from partitions_of('outcome') p);
+    width bigint := greatest(a_day, 10000);
+    made text;
+begin
+    if upto > head + 2 * width then
+        return null;
+    end if;
+    if upto <= head then
+        upto := greatest(head, (select coalesce(max(chunk_id), 0) from outcome_rest)) + 1;
+    end if;
+    made := 'outcome_' || upto;
+    execute format('create table %I (like outcome including all)', made);
+    execute format('alter table outcome attach partition %I for values from (%s) to (%s)', made, upto, upto + width);
+    return made;
 end $$;
 
 CREATE FUNCTION ent_notify.memberships_changed() RETURNS trigger
@@ -1268,6 +1799,17 @@ begin
     on conflict (name) do nothing;
     return null;
 end $$;
+
+CREATE FUNCTION ent_notify.partitions_of(parent regclass) RETURNS TABLE(name text, lower bigint, upper bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    select c.relname::text, (regexp_match(b.bounds, 'FROM \(''?(\d+)''?\)'))[1]::bigint,
+           (regexp_match(b.bounds, 'TO \(''?(\d+)''?\)'))[1]::bigint
+    from pg_inherits i
+    join pg_class c on c.oid = i.inhrelid
+    cross join lateral (select pg_get_expr(c.relpartbound, c.oid) as bounds) b
+    where i.inhparent = parent
+$$;
 
 CREATE FUNCTION ent_notify.parts(reader integer, wanted bigint[], at timestamp with time zone) RETURNS TABLE(conversation_id bigint, first_seq integer, last_seq integer, read_seq integer, active boolean)
     LANGUAGE sql STABLE
@@ -1994,6 +2536,17 @@ begin
     return answer;
 end $$;
 
+CREATE FUNCTION ent_notify.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    if coalesce(current_setting('ent_notify.forgetting', true), '') <> 'on' then
+        raise exception '% is only added to', tg_table_name using errcode = 'EN004';
+    end if;
+    return coalesce(new, old);
+end $$;
+
 CREATE FUNCTION ent_notify.relay(most integer) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -2139,6 +2692,35 @@ CREATE FUNCTION ent_notify.remind(schools integer[], evenings date[], tests bool
     )
     select count(*)::int from published
 $$;
+
+CREATE FUNCTION ent_notify.remove_notifications(ids bigint[]) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    counts jsonb := '{}';
+    n bigint;
+begin
+    delete from late_word w using chunk h where h.id = w.chunk_id and h.campaign_id = any (ids);
+    delete from outcome where campaign_id = any (ids);
+    get diagnostics n = row_count;
+    counts := counts || jsonb_build_object('outcome', n);
+    delete from outcome_total where campaign_id = any (ids);
+    delete from chunk where campaign_id = any (ids);
+    get diagnostics n = row_count;
+    counts := counts || jsonb_build_object('chunk', n);
+    delete from campaign where notification_id = any (ids);
+    delete from audience where notification_id = any (ids);
+    get diagnostics n = row_count;
+    counts := counts || jsonb_build_object('audience', n);
+    delete from recalled_reader where notification_id = any (ids);
+    delete from acknowledgement where notification_id = any (ids);
+    get diagnostics n = row_count;
+    counts := counts || jsonb_build_object('acknowledgement', n);
+    delete from notification where id = any (ids);
+    get diagnostics n = row_count;
+    return add_counts(counts, jsonb_build_object('notification', n));
+end $$;
 
 CREATE FUNCTION ent_notify.reserve(lane_wanted smallint, wanted integer, at timestamp with time zone, horizon interval, slot interval, OUT starts_at timestamp with time zone, OUT slot_sends integer, OUT per_second double precision, OUT wait_until timestamp with time zone) RETURNS record
     LANGUAGE plpgsql
@@ -2414,6 +2996,35 @@ begin
     end if;
     return held;
 end $$;
+
+CREATE TABLE ent_notify.hold (
+    id bigint NOT NULL,
+    person_id integer,
+    conversation_id bigint,
+    seq integer,
+    notification_id bigint,
+    reason text NOT NULL,
+    reference text DEFAULT ''::text NOT NULL,
+    asked_by text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    set_by text,
+    set_at timestamp with time zone,
+    review_at timestamp with time zone NOT NULL,
+    lift_asked_by text,
+    lift_asked_at timestamp with time zone,
+    lifted_by text,
+    lifted_at timestamp with time zone,
+    CONSTRAINT hold_check CHECK ((set_by <> asked_by)),
+    CONSTRAINT hold_check1 CHECK ((lifted_by <> lift_asked_by)),
+    CONSTRAINT hold_check2 CHECK (((num_nonnulls(person_id, conversation_id, notification_id) = 1) AND ((seq IS NULL) OR (conversation_id IS NOT NULL))))
+);
+
+CREATE FUNCTION ent_notify.standing_holds(at timestamp with time zone) RETURNS SETOF ent_notify.hold
+    LANGUAGE sql STABLE
+    AS $$
+    select * from ent_notify.hold h
+    where h.lifted_at is null and (h.set_at is not null or h.asked_at > at - interval '7 days')
+$$;
 
 CREATE FUNCTION ent_notify.still_addressed(campaigns bigint[], people integer[], at timestamp with time zone) RETURNS TABLE(campaign_id bigint, person_id integer, children integer[])
     LANGUAGE plpgsql STABLE
@@ -2786,6 +3397,36 @@ CREATE TABLE ent_notify.audience (
     feed_seq bigint NOT NULL
 );
 
+CREATE TABLE ent_notify.audit (
+    id bigint NOT NULL,
+    noted_at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    capacity text NOT NULL,
+    action text NOT NULL,
+    subject text DEFAULT ''::text NOT NULL,
+    detail text DEFAULT ''::text NOT NULL
+)
+PARTITION BY RANGE (noted_at);
+
+ALTER TABLE ent_notify.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.audit_rest (
+    id bigint CONSTRAINT audit_id_not_null NOT NULL,
+    noted_at timestamp with time zone CONSTRAINT audit_noted_at_not_null NOT NULL,
+    actor text CONSTRAINT audit_actor_not_null NOT NULL,
+    capacity text CONSTRAINT audit_capacity_not_null NOT NULL,
+    action text CONSTRAINT audit_action_not_null NOT NULL,
+    subject text DEFAULT ''::text CONSTRAINT audit_subject_not_null NOT NULL,
+    detail text DEFAULT ''::text CONSTRAINT audit_detail_not_null NOT NULL
+);
+
 CREATE TABLE ent_notify.campaign_action (
     id bigint NOT NULL,
     campaign_id bigint NOT NULL,
@@ -2900,6 +3541,12 @@ CREATE TABLE ent_notify.conversation_key (
     CONSTRAINT conversation_key_scope_check CHECK ((scope = ANY (ARRAY[1, 2, 4])))
 );
 
+CREATE TABLE ent_notify.deletion_receipt (
+    seq bigint NOT NULL,
+    body text NOT NULL,
+    digest bytea NOT NULL
+);
+
 CREATE UNLOGGED TABLE ent_notify.departure (
     person_id integer NOT NULL,
     due_at timestamp with time zone NOT NULL,
@@ -2926,6 +3573,17 @@ ALTER TABLE ent_notify.device ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE ent_notify.erasure (
+    person_id integer NOT NULL,
+    digest bytea NOT NULL,
+    way smallint NOT NULL,
+    cause text NOT NULL,
+    erased_at timestamp with time zone NOT NULL,
+    sweep_at timestamp with time zone NOT NULL,
+    devices integer[] DEFAULT '{}'::integer[] NOT NULL,
+    swept_at timestamp with time zone
 );
 
 CREATE TABLE ent_notify.event_type (
@@ -2968,6 +3626,15 @@ CREATE TABLE ent_notify.guardian_link (
     CONSTRAINT guardian_link_legal_level_check CHECK (((legal_level >= 0) AND (legal_level <= 2)))
 );
 
+ALTER TABLE ent_notify.hold ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.hold_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE ent_notify.homework (
     id bigint NOT NULL,
     external_id text NOT NULL,
@@ -3001,6 +3668,13 @@ CREATE TABLE ent_notify.homework_reminder (
     notification_id bigint NOT NULL,
     homework bigint[] NOT NULL,
     expires_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE ent_notify.instance (
+    only_row boolean DEFAULT true NOT NULL,
+    salt bytea NOT NULL,
+    place text,
+    CONSTRAINT instance_only_row_check CHECK (only_row)
 );
 
 CREATE TABLE ent_notify.lane (
@@ -3171,15 +3845,48 @@ ALTER TABLE ent_notify.notification ALTER COLUMN id ADD GENERATED ALWAYS AS IDEN
 );
 
 CREATE TABLE ent_notify.outcome (
-    chunk_id bigint NOT NULL,
-    target integer NOT NULL,
+    chunk_id bigint CONSTRAINT outcome_chunk_id_not_null1 NOT NULL,
+    target integer CONSTRAINT outcome_target_not_null1 NOT NULL,
+    campaign_id bigint CONSTRAINT outcome_campaign_id_not_null1 NOT NULL,
+    person_id integer CONSTRAINT outcome_person_id_not_null1 NOT NULL,
+    state smallint CONSTRAINT outcome_state_not_null1 NOT NULL,
+    reason text CONSTRAINT outcome_reason_not_null1 NOT NULL,
+    attempts smallint CONSTRAINT outcome_attempts_not_null1 NOT NULL,
+    retry_at timestamp with time zone,
+    noted_at timestamp with time zone CONSTRAINT outcome_noted_at_not_null1 NOT NULL
+)
+PARTITION BY RANGE (chunk_id);
+
+CREATE TABLE ent_notify.outcome_first (
+    chunk_id bigint CONSTRAINT outcome_chunk_id_not_null NOT NULL,
+    target integer CONSTRAINT outcome_target_not_null NOT NULL,
+    campaign_id bigint CONSTRAINT outcome_campaign_id_not_null NOT NULL,
+    person_id integer CONSTRAINT outcome_person_id_not_null NOT NULL,
+    state smallint CONSTRAINT outcome_state_not_null NOT NULL,
+    reason text CONSTRAINT outcome_reason_not_null NOT NULL,
+    attempts smallint CONSTRAINT outcome_attempts_not_null NOT NULL,
+    retry_at timestamp with time zone,
+    noted_at timestamp with time zone CONSTRAINT outcome_noted_at_not_null NOT NULL
+);
+
+CREATE TABLE ent_notify.outcome_rest (
+    chunk_id bigint CONSTRAINT outcome_chunk_id_not_null1 NOT NULL,
+    target integer CONSTRAINT outcome_target_not_null1 NOT NULL,
+    campaign_id bigint CONSTRAINT outcome_campaign_id_not_null1 NOT NULL,
+    person_id integer CONSTRAINT outcome_person_id_not_null1 NOT NULL,
+    state smallint CONSTRAINT outcome_state_not_null1 NOT NULL,
+    reason text CONSTRAINT outcome_reason_not_null1 NOT NULL,
+    attempts smallint CONSTRAINT outcome_attempts_not_null1 NOT NULL,
+    retry_at timestamp with time zone,
+    noted_at timestamp with time zone CONSTRAINT outcome_noted_at_not_null1 NOT NULL
+);
+
+CREATE TABLE ent_notify.outcome_total (
     campaign_id bigint NOT NULL,
-    person_id integer NOT NULL,
+    lane_id smallint NOT NULL,
     state smallint NOT NULL,
     reason text NOT NULL,
-    attempts smallint NOT NULL,
-    retry_at timestamp with time zone,
-    noted_at timestamp with time zone NOT NULL
+    n bigint NOT NULL
 );
 
 CREATE TABLE ent_notify.participant (
@@ -3236,6 +3943,7 @@ CREATE TABLE ent_notify.person (
     mail_lane smallint,
     hidden_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
+    restricted_at timestamp with time zone,
     CONSTRAINT person_profile_check CHECK (((profile >= 1) AND (profile <= 4)))
 );
 
@@ -3290,6 +3998,28 @@ CREATE TABLE ent_notify.reminded (
     at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE ent_notify.retention_run (
+    id bigint NOT NULL,
+    night date,
+    planned_at timestamp with time zone NOT NULL,
+    lines jsonb NOT NULL,
+    line integer DEFAULT 0 NOT NULL,
+    removed jsonb DEFAULT '{}'::jsonb NOT NULL,
+    state text NOT NULL,
+    confirmed_by text,
+    done_at timestamp with time zone,
+    CONSTRAINT retention_run_state_check CHECK ((state = ANY (ARRAY['running'::text, 'asks'::text, 'done'::text, 'refused'::text])))
+);
+
+ALTER TABLE ent_notify.retention_run ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.retention_run_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE ent_notify.retraction (
     scope smallint NOT NULL,
     ref integer NOT NULL,
@@ -3308,6 +4038,31 @@ CREATE TABLE ent_notify.rights_head (
     only_row boolean DEFAULT true NOT NULL,
     last_seq bigint NOT NULL,
     CONSTRAINT rights_head_only_row_check CHECK (only_row)
+);
+
+CREATE TABLE ent_notify.rights_request (
+    id bigint NOT NULL,
+    person_id integer NOT NULL,
+    kind text NOT NULL,
+    actor text NOT NULL,
+    capacity text NOT NULL,
+    proof text NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    deadline timestamp with time zone NOT NULL,
+    state text DEFAULT 'open'::text NOT NULL,
+    note text DEFAULT ''::text NOT NULL,
+    closed_at timestamp with time zone,
+    CONSTRAINT rights_request_kind_check CHECK ((kind = ANY (ARRAY['export'::text, 'rectify'::text, 'restrict'::text, 'object'::text, 'erase'::text]))),
+    CONSTRAINT rights_request_state_check CHECK ((state = ANY (ARRAY['open'::text, 'held'::text, 'done'::text, 'refused'::text])))
+);
+
+ALTER TABLE ent_notify.rights_request ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.rights_request_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE ent_notify.same_human (
@@ -3400,7 +4155,15 @@ CREATE TABLE ent_notify.zone (
     name text NOT NULL
 );
 
+ALTER TABLE ONLY ent_notify.audit ATTACH PARTITION ent_notify.audit_rest DEFAULT;
+
+ALTER TABLE ONLY ent_notify.outcome ATTACH PARTITION ent_notify.outcome_first FOR VALUES FROM ('0') TO ('100000');
+
+ALTER TABLE ONLY ent_notify.outcome ATTACH PARTITION ent_notify.outcome_rest DEFAULT;
+
 INSERT INTO ent_notify.feed VALUES (true, 0);
+
+INSERT INTO ent_notify.instance VALUES (true, '\xd0a3eb68ca414d0fbc6cae801287724af2f94428f9124527b46e48228c3bb45d', NULL);
 
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
@@ -3411,6 +4174,8 @@ SELECT pg_catalog.setval('ent_notify.acknowledgement_request_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.attachment_id_seq', 1, false);
 
+SELECT pg_catalog.setval('ent_notify.audit_id_seq', 1, false);
+
 SELECT pg_catalog.setval('ent_notify.campaign_action_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.chunk_id_seq', 1, false);
@@ -3418,6 +4183,8 @@ SELECT pg_catalog.setval('ent_notify.chunk_id_seq', 1, false);
 SELECT pg_catalog.setval('ent_notify.conversation_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.device_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.hold_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.homework_id_seq', 1, false);
 
@@ -3434,6 +4201,10 @@ SELECT pg_catalog.setval('ent_notify.notification_id_seq', 1, false);
 SELECT pg_catalog.setval('ent_notify.people_group_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.person_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.retention_run_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.rights_request_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.school_id_seq', 1, false);
 
@@ -3466,6 +4237,12 @@ ALTER TABLE ONLY ent_notify.attachment_usage
 ALTER TABLE ONLY ent_notify.audience
     ADD CONSTRAINT audience_pkey PRIMARY KEY (notification_id, clause, excluded, scope, ref);
 
+ALTER TABLE ONLY ent_notify.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (noted_at, id);
+
+ALTER TABLE ONLY ent_notify.audit_rest
+    ADD CONSTRAINT audit_rest_pkey PRIMARY KEY (noted_at, id);
+
 ALTER TABLE ONLY ent_notify.campaign_action
     ADD CONSTRAINT campaign_action_pkey PRIMARY KEY (id);
 
@@ -3493,11 +4270,17 @@ ALTER TABLE ONLY ent_notify.conversation_key
 ALTER TABLE ONLY ent_notify.conversation
     ADD CONSTRAINT conversation_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY ent_notify.deletion_receipt
+    ADD CONSTRAINT deletion_receipt_pkey PRIMARY KEY (seq);
+
 ALTER TABLE ONLY ent_notify.departure
     ADD CONSTRAINT departure_pkey PRIMARY KEY (person_id);
 
 ALTER TABLE ONLY ent_notify.device
     ADD CONSTRAINT device_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.erasure
+    ADD CONSTRAINT erasure_pkey PRIMARY KEY (person_id);
 
 ALTER TABLE ONLY ent_notify.event_type
     ADD CONSTRAINT event_type_pkey PRIMARY KEY (name);
@@ -3514,6 +4297,9 @@ ALTER TABLE ONLY ent_notify.gateway_node
 ALTER TABLE ONLY ent_notify.guardian_link
     ADD CONSTRAINT guardian_link_pkey PRIMARY KEY (pupil_id, guardian_id);
 
+ALTER TABLE ONLY ent_notify.hold
+    ADD CONSTRAINT hold_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY ent_notify.homework_done
     ADD CONSTRAINT homework_done_pkey PRIMARY KEY (homework_id, person_id);
 
@@ -3525,6 +4311,9 @@ ALTER TABLE ONLY ent_notify.homework
 
 ALTER TABLE ONLY ent_notify.homework_reminder
     ADD CONSTRAINT homework_reminder_pkey PRIMARY KEY (notification_id);
+
+ALTER TABLE ONLY ent_notify.instance
+    ADD CONSTRAINT instance_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY ent_notify.lane
     ADD CONSTRAINT lane_name_key UNIQUE (name);
@@ -3574,6 +4363,15 @@ ALTER TABLE ONLY ent_notify.notification
 ALTER TABLE ONLY ent_notify.outcome
     ADD CONSTRAINT outcome_pkey PRIMARY KEY (chunk_id, target);
 
+ALTER TABLE ONLY ent_notify.outcome_first
+    ADD CONSTRAINT outcome_first_pkey PRIMARY KEY (chunk_id, target);
+
+ALTER TABLE ONLY ent_notify.outcome_rest
+    ADD CONSTRAINT outcome_rest_pkey PRIMARY KEY (chunk_id, target);
+
+ALTER TABLE ONLY ent_notify.outcome_total
+    ADD CONSTRAINT outcome_total_pkey PRIMARY KEY (campaign_id, lane_id, state, reason);
+
 ALTER TABLE ONLY ent_notify.participant
     ADD CONSTRAINT participant_pkey PRIMARY KEY (conversation_id, person_id);
 
@@ -3607,6 +4405,12 @@ ALTER TABLE ONLY ent_notify.recalled_reader
 ALTER TABLE ONLY ent_notify.reminded
     ADD CONSTRAINT reminded_pkey PRIMARY KEY (school_id, evening, is_test, due);
 
+ALTER TABLE ONLY ent_notify.retention_run
+    ADD CONSTRAINT retention_run_night_key UNIQUE (night);
+
+ALTER TABLE ONLY ent_notify.retention_run
+    ADD CONSTRAINT retention_run_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY ent_notify.retraction
     ADD CONSTRAINT retraction_pkey PRIMARY KEY (scope, ref, feed_seq);
 
@@ -3618,6 +4422,9 @@ ALTER TABLE ONLY ent_notify.rights_change
 
 ALTER TABLE ONLY ent_notify.rights_head
     ADD CONSTRAINT rights_head_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY ent_notify.rights_request
+    ADD CONSTRAINT rights_request_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ent_notify.same_human
     ADD CONSTRAINT same_human_pkey PRIMARY KEY (person_id, other_id);
@@ -3674,9 +4481,17 @@ CREATE INDEX attachment_message ON ent_notify.attachment USING btree (conversati
 
 CREATE INDEX attachment_owner ON ent_notify.attachment USING btree (owner_id);
 
+CREATE INDEX audience_excluded ON ent_notify.audience USING btree (scope, ref) WHERE excluded;
+
 CREATE INDEX audience_reader ON ent_notify.audience USING btree (scope, ref, feed_seq DESC) INCLUDE (notification_id, clause) WHERE (NOT excluded);
 
+CREATE INDEX audit_subject ON ONLY ent_notify.audit USING btree (subject, noted_at);
+
+CREATE INDEX audit_rest_subject_noted_at_idx ON ent_notify.audit_rest USING btree (subject, noted_at);
+
 CREATE INDEX campaign_action_campaign ON ent_notify.campaign_action USING btree (campaign_id, id);
+
+CREATE INDEX campaign_counted ON ent_notify.campaign USING btree (notification_id) WHERE (detail = 1);
 
 CREATE INDEX campaign_unplanned ON ent_notify.campaign USING btree (feed_seq) WHERE ((planned_at IS NULL) AND (state < 2));
 
@@ -3690,7 +4505,11 @@ CREATE INDEX client_write_old ON ent_notify.client_write USING btree (written_at
 
 CREATE INDEX contact_block_blocked ON ent_notify.contact_block USING btree (blocked_id) INCLUDE (person_id);
 
+CREATE INDEX conversation_about ON ent_notify.conversation USING btree (about_id) WHERE (about_id IS NOT NULL);
+
 CREATE INDEX conversation_key_reader ON ent_notify.conversation_key USING btree (scope, ref, conversation_id);
+
+CREATE INDEX conversation_old ON ent_notify.conversation USING btree (started_at);
 
 CREATE UNIQUE INDEX conversation_pair ON ent_notify.conversation USING btree (pair) WHERE (pair IS NOT NULL);
 
@@ -3702,7 +4521,11 @@ CREATE INDEX device_person ON ent_notify.device USING btree (person_id);
 
 CREATE UNIQUE INDEX device_token ON ent_notify.device USING btree (provider, token) WHERE (dropped_at IS NULL);
 
+CREATE INDEX erasure_unswept ON ent_notify.erasure USING btree (sweep_at) WHERE (swept_at IS NULL);
+
 CREATE INDEX guardian_link_guardian ON ent_notify.guardian_link USING btree (guardian_id) INCLUDE (pupil_id, legal_level, restricted);
+
+CREATE INDEX hold_standing ON ent_notify.hold USING btree (id) WHERE (lifted_at IS NULL);
 
 CREATE INDEX homework_due ON ent_notify.homework USING btree (school_id, due, is_test) WHERE (withdrawn_at IS NULL);
 
@@ -3736,11 +4559,23 @@ CREATE INDEX notification_unrelayed ON ent_notify.notification USING btree (id) 
 
 CREATE INDEX notification_version ON ent_notify.notification USING btree (feed_seq) WHERE ((root IS NOT NULL) AND (withdraws IS NULL));
 
-CREATE INDEX outcome_campaign ON ent_notify.outcome USING btree (campaign_id, state, reason);
+CREATE INDEX outcome_campaign ON ONLY ent_notify.outcome USING btree (campaign_id, state, reason);
 
-CREATE INDEX outcome_on_screen ON ent_notify.outcome USING btree (person_id) WHERE ((state = 1) AND (reason = 'on_screen'::text));
+CREATE INDEX outcome_first_campaign ON ent_notify.outcome_first USING btree (campaign_id, state, reason);
 
-CREATE INDEX outcome_person ON ent_notify.outcome USING btree (person_id, campaign_id);
+CREATE INDEX outcome_on_screen ON ONLY ent_notify.outcome USING btree (person_id) WHERE ((state = 1) AND (reason = 'on_screen'::text));
+
+CREATE INDEX outcome_first_on_screen ON ent_notify.outcome_first USING btree (person_id) WHERE ((state = 1) AND (reason = 'on_screen'::text));
+
+CREATE INDEX outcome_person ON ONLY ent_notify.outcome USING btree (person_id, campaign_id);
+
+CREATE INDEX outcome_first_person ON ent_notify.outcome_first USING btree (person_id, campaign_id);
+
+CREATE INDEX outcome_rest_campaign_id_state_reason_idx ON ent_notify.outcome_rest USING btree (campaign_id, state, reason);
+
+CREATE INDEX outcome_rest_person_id_campaign_id_idx ON ent_notify.outcome_rest USING btree (person_id, campaign_id);
+
+CREATE INDEX outcome_rest_person_id_idx ON ent_notify.outcome_rest USING btree (person_id) WHERE ((state = 1) AND (reason = 'on_screen'::text));
 
 CREATE INDEX participant_muted ON ent_notify.participant USING btree (conversation_id, person_id) WHERE muted;
 
@@ -3758,7 +4593,13 @@ CREATE INDEX presence_node ON ent_notify.presence USING btree (node);
 
 CREATE INDEX reminded_at ON ent_notify.reminded USING btree (at);
 
+CREATE INDEX retention_run_open ON ent_notify.retention_run USING btree (id) WHERE (state = 'running'::text);
+
 CREATE INDEX retraction_old ON ent_notify.retraction USING btree (retracted_at);
+
+CREATE INDEX rights_request_open ON ent_notify.rights_request USING btree (deadline) WHERE (state = ANY (ARRAY['open'::text, 'held'::text]));
+
+CREATE INDEX rights_request_person ON ent_notify.rights_request USING btree (person_id);
 
 CREATE INDEX same_human_other ON ent_notify.same_human USING btree (other_id);
 
@@ -3776,7 +4617,29 @@ CREATE INDEX timetable_day_look ON ent_notify.timetable_day USING btree (look_at
 
 CREATE INDEX timetable_day_past ON ent_notify.timetable_day USING btree (day);
 
+ALTER INDEX ent_notify.audit_pkey ATTACH PARTITION ent_notify.audit_rest_pkey;
+
+ALTER INDEX ent_notify.audit_subject ATTACH PARTITION ent_notify.audit_rest_subject_noted_at_idx;
+
+ALTER INDEX ent_notify.outcome_campaign ATTACH PARTITION ent_notify.outcome_first_campaign;
+
+ALTER INDEX ent_notify.outcome_on_screen ATTACH PARTITION ent_notify.outcome_first_on_screen;
+
+ALTER INDEX ent_notify.outcome_person ATTACH PARTITION ent_notify.outcome_first_person;
+
+ALTER INDEX ent_notify.outcome_pkey ATTACH PARTITION ent_notify.outcome_first_pkey;
+
+ALTER INDEX ent_notify.outcome_campaign ATTACH PARTITION ent_notify.outcome_rest_campaign_id_state_reason_idx;
+
+ALTER INDEX ent_notify.outcome_person ATTACH PARTITION ent_notify.outcome_rest_person_id_campaign_id_idx;
+
+ALTER INDEX ent_notify.outcome_on_screen ATTACH PARTITION ent_notify.outcome_rest_person_id_idx;
+
+ALTER INDEX ent_notify.outcome_pkey ATTACH PARTITION ent_notify.outcome_rest_pkey;
+
 CREATE TRIGGER attachment_gone AFTER DELETE ON ent_notify.attachment REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.give_room_back();
+
+CREATE TRIGGER audit_stays BEFORE DELETE OR UPDATE ON ent_notify.audit FOR EACH ROW EXECUTE FUNCTION ent_notify.refuse_change();
 
 CREATE TRIGGER device_opens_lane AFTER INSERT ON ent_notify.device REFERENCING NEW TABLE AS registered FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.open_lanes();
 
@@ -3817,6 +4680,8 @@ CREATE TRIGGER person_removed AFTER DELETE ON ent_notify.person REFERENCING OLD 
 CREATE TRIGGER person_zones_insert AFTER INSERT ON ent_notify.person REFERENCING NEW TABLE AS placed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.note_zones();
 
 CREATE TRIGGER person_zones_update AFTER UPDATE ON ent_notify.person REFERENCING NEW TABLE AS placed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.note_zones();
+
+CREATE TRIGGER receipts_stay BEFORE DELETE OR UPDATE ON ent_notify.deletion_receipt FOR EACH ROW EXECUTE FUNCTION ent_notify.refuse_change();
 
 CREATE CONSTRAINT TRIGGER rights_change_placed AFTER INSERT ON ent_notify.rights_change DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ent_notify.place_rights_change();
 

@@ -7,7 +7,7 @@ with chosen as (   -- (two branches: one statement for both would walk back from
 ),
 c as materialized (
     select n.id, coalesce(n.withdrawn_type, n.type) as type, n.published_at, k.planned_at,
-           case k.state when 0 then 'running' when 1 then 'paused' else k.stop_reason end as state, k.stop_reason
+           case k.state when 0 then 'running' when 1 then 'paused' else k.stop_reason end as state, k.stop_reason, k.detail
     from chosen x
     cross join lateral (select * from campaign k where k.notification_id = x.id offset 0) k
     cross join lateral (select * from notification n where n.id = x.id offset 0) n
@@ -31,7 +31,10 @@ reasons as (
         from c
         cross join lateral (select * from outcome o where o.campaign_id = c.id and o.state in (2, 3) offset 0) o
         join h on h.id = o.chunk_id
+        where c.detail = 0
         group by c.id, h.lane_id, o.state, o.reason
+        union all   -- (whose rows are forgotten, or soon will be)
+        select c.id, o.lane_id, o.state, o.reason, o.n from c join outcome_total o on o.campaign_id = c.id where c.detail > 0
         union all
         select c.id, h.lane_id, 2, c.stop_reason, sum(h.stopped)
         from c join h on h.campaign_id = c.id and h.stopped > 0
@@ -53,7 +56,7 @@ order by c.id desc, s.channel, s.provider;
 -- name: subject^
 -- The notification and the person of a question, and whether it is for them now.
 select n.id, coalesce(n.withdrawn_type, n.type) as type, n.category, n.published_at, n.expires_at, n.feed_seq, c.planned_at,
-       t.channels, c.stop_reason, n.withdrawn_type is not null as is_recalled, n.superseded_by is not null as is_superseded,
+       t.channels, c.stop_reason, coalesce(c.detail > 0, false) as is_forgotten, n.withdrawn_type is not null as is_recalled, n.superseded_by is not null as is_superseded,
        p.id as person_id, p.hidden_at, p.email is not null as has_email, p.email_dropped_at is not null as email_dropped,
        exists (select from device d where d.person_id = p.id and d.dropped_at is null) as has_device,
        exists (select from still_addressed(array[n.id], array[p.id], :now)) as addressed,
@@ -113,7 +116,7 @@ with missing as (
           and not exists (select from outcome o where o.chunk_id = h.id and o.target = u.target)
         order by h.bucket, q.person_id, u.target limit :most
     ) x
-    where k.notification_id = :campaign_id and k.stop_reason is not null
+    where k.notification_id = :campaign_id and k.stop_reason is not null and k.detail = 0
 )
 select p.external_id as person, l.channel, l.provider, m.state, m.reason, m.attempts, m.retry_at, m.noted_at,
        m.person_id, m.target
