@@ -143,7 +143,7 @@ update retention_run set state = :state, confirmed_by = :confirmed_by where id =
 select id, night, state, planned_at, removed, lines, done_at from retention_run order by id desc limit :most;
 
 -- name: run^
--- One run.
+-- One run of retention, by its number.
 select id, night, state, planned_at, removed, lines, done_at from retention_run where id = :run_id;
 
 -- name: receipt$
