@@ -32,6 +32,16 @@ OLD_AND_NEW = """
     insert into ent_notify.late_word select id, 1, 4, 'late' from ent_notify.chunk where bucket in (2, 3);
     insert into ent_notify.fair_share select id, 1, 77, turns[2], 1 from ent_notify.lane where name = 'email';
     insert into ent_notify.fair_share select id, 1, 78, turns[2] + 1, 1 from ent_notify.lane where name = 'email';
+    insert into ent_notify.homework (external_id, group_id, is_test, subject, title, due, notification_id)
+        select n::text, 7, false, '', '', '{now}'::timestamptz::date - 25 * n, 1 from generate_series(1, 2) n;
+    insert into ent_notify.reminded select n, '{now}', false, '{now}', '{now}'::timestamptz - n * interval '5 days'
+        from generate_series(1, 2) n;
+    insert into ent_notify.homework_reminder select n, '{{1}}', '{now}'::timestamptz + n * interval '1 s'
+        from generate_series(0, 1) n;
+    insert into ent_notify.lesson (group_id, external_id, base_day) select 7, n::text, '{now}'::timestamptz::date - 5 * n
+        from generate_series(1, 2) n;
+    insert into ent_notify.timetable_day (group_id, day, look_at) select 7, '{now}'::timestamptz::date - 5 * n, '{now}'
+        from generate_series(1, 2) n;
 """
 KINDS = {
     Chore.TICKETS: ("stream_ticket", 3),
@@ -42,6 +52,11 @@ KINDS = {
     Chore.TURNS: ("fair_share", 1),
     Chore.SENDERS: ("sender", 1),
     Chore.SEEN: ("seen", 1),
+    Chore.HOMEWORK: ("homework", 1),
+    Chore.REMINDED: ("reminded", 1),
+    Chore.REMINDERS: ("homework_reminder", 1),
+    Chore.LESSONS: ("lesson", 1),
+    Chore.TIMETABLE_DAYS: ("timetable_day", 1),
 }
 """The table of each kind, and how many of the rows above are past their use."""
 

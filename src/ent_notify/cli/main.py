@@ -35,6 +35,7 @@ from ent_notify.cli.receipts import take_bounce, undo_drops
 from ent_notify.cli.retention import retention
 from ent_notify.cli.services import gateway, worker
 from ent_notify.cli.store import migrate
+from ent_notify.cli.timetable import timetable
 from ent_notify.errors import EntNotifyError, SettingsError, TooManyRemovals
 from ent_notify.observe import describe_error
 
@@ -73,6 +74,7 @@ for command in (
     forecast,
     campaign,
     explain,
+    timetable,
     take_bounce,
     undo_drops,
     worker,

@@ -16,7 +16,7 @@ from ent_notify._island import Island, open_island
 from ent_notify.clock import SystemClock
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
 from ent_notify.engine.acknowledgements import Acknowledgements
-from ent_notify.engine.alerts import reminders_of
+from ent_notify.engine.alerts import alert_errands
 from ent_notify.engine.calendars import Calendars
 from ent_notify.engine.campaigns import Campaigns
 from ent_notify.engine.conversations import Conversations
@@ -28,6 +28,7 @@ from ent_notify.engine.receipts import Receipts
 from ent_notify.engine.retention import Retention
 from ent_notify.engine.search import Search
 from ent_notify.engine.talk_news import TalkNews
+from ent_notify.engine.timetable import Timetable
 from ent_notify.engine.upkeep import upkeep_of
 from ent_notify.engine.webpush import WebPush, kept_token
 from ent_notify.errors import PublishError
@@ -69,6 +70,7 @@ from ent_notify.store.search import PostgresSearch
 from ent_notify.store.streams import PostgresStreams
 from ent_notify.store.sync import PostgresSync
 from ent_notify.store.talk_news import PostgresTalkNews
+from ent_notify.store.timetable import PostgresTimetable
 from ent_notify.store.upkeep import PostgresUpkeep
 from ent_notify.words import Project, Words
 
@@ -108,7 +110,9 @@ class Engine:
             PostgresCampaigns(db), self._fanout, clock, settings.project.timezone, self._pause_hours
         )
         self._alerts = PostgresAlerts(db)
+        self._timetable = PostgresTimetable(db)
         self.calendars = Calendars(self._alerts, clock)
+        self.timetable = Timetable(self._timetable, self._alerts, clock, settings.timetable)
         self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
         self.evidence = Evidence(PostgresEvidence(db), bus, clock, settings.evidence)
         self.phones = Phones(PostgresSync(db, conversations), self.words, clock, settings.sync, self.evidence.read)
@@ -413,7 +417,7 @@ class Engine:
             upkeep=self.upkeep,
             errands=(
                 self.conversations.correspondence(self._observer).step,
-                reminders_of(self.settings.homework, self._alerts, self.clock).step,
+                *alert_errands(self.settings, self._alerts, self._timetable, self.clock),
             ),
             wakes=self._fanout.wakes,
         )

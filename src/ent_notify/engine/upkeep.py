@@ -15,6 +15,10 @@ KEPT_LONGER = timedelta(days=1)
 """How much longer changes are kept than a cursor is good: clocks of several machines differ."""
 SEEN_KEPT = timedelta(days=30)
 """How long it is known how far somebody has seen the feed: no delivery waits longer."""
+HOMEWORK_KEPT = timedelta(days=30)
+"""How long after it was due homework may still be changed or ticked off."""
+OVER_KEPT = timedelta(days=7)
+"""How long lessons, and evenings of reminders, are kept once they are over."""
 
 
 def upkeep_of(
@@ -25,5 +29,9 @@ def upkeep_of(
         Chore.CLIENT_WRITES: timedelta(days=settings.sync.writes_days),
         Chore.RETRACTIONS: timedelta(days=settings.sync.horizon_days) + KEPT_LONGER,
         Chore.SEEN: SEEN_KEPT,
+        Chore.HOMEWORK: HOMEWORK_KEPT,
+        Chore.REMINDED: OVER_KEPT,
+        Chore.LESSONS: OVER_KEPT,
+        Chore.TIMETABLE_DAYS: OVER_KEPT,
     }
     return Upkeep(store, observer, random.random, kept, also)

@@ -218,6 +218,51 @@ class LessonChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimetableChanged(Event):
+    """What is not as people expect it on one day of a class or group, in one. Published by the engine itself, from a
+    timetable: today's and the next school day's changes.
+
+    ``when`` is "today" or "tomorrow" as of publication. ``starts``, ``ends``: when the day begins or ends, if that is
+    new; ``free``: no lesson is left; ``restored``: all is as it was, after all. For the keys of ``changes`` see
+    ``policy.timetable.change_data``.
+    """
+
+    category: ClassVar[str] = "timetable"
+
+    natural_audience: ClassVar[Mapping[str, Any] | None] = CLASS_AND_GUARDIANS
+
+    group: str
+    on: date
+    changes: Items
+    when: str | None = None
+    starts: datetime | None = None
+    ends: datetime | None = None
+    free: bool | None = None
+    restored: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimetableNoted(Event):
+    """The same of a day further ahead: a line in the inbox, for the digest. It is said aloud on the eve."""
+
+    category: ClassVar[str] = "timetable"
+    urgency: ClassVar[Urgency] = Urgency.BULK
+    channels: ClassVar[tuple[Channel, ...]] = (Channel.WEB,)
+    life: ClassVar[timedelta] = timedelta(days=30)
+
+    natural_audience: ClassVar[Mapping[str, Any] | None] = CLASS_AND_GUARDIANS
+
+    group: str
+    on: date
+    changes: Items
+    when: str | None = None
+    starts: datetime | None = None
+    ends: datetime | None = None
+    free: bool | None = None
+    restored: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AbsenceRecorded(Event):
     """A pupil is absent. Default audience: every legal guardian of that pupil, alike."""
 
@@ -299,6 +344,8 @@ BUILT_IN: tuple[type[Event], ...] = (
     TestReminder,
     ReminderWithdrawn,
     LessonChanged,
+    TimetableChanged,
+    TimetableNoted,
     AbsenceRecorded,
     GradePublished,
     Announcement,

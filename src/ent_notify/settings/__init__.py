@@ -4,7 +4,7 @@
 Both raise ``SettingsError``, which names every setting that is unknown or wrong, and where it was read.
 """
 
-from ent_notify.settings.alerts import HomeworkSettings
+from ent_notify.settings.alerts import HomeworkSettings, TimetableSettings
 from ent_notify.settings.conversations import ConversationSettings
 from ent_notify.settings.evidence import EvidenceSettings
 from ent_notify.settings.groups import (
@@ -57,6 +57,7 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "SyncSettings",
+    "TimetableSettings",
     "WebPushApp",
     "WorkerSettings",
     "load_settings",

@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ent_notify.policy.webpush import KNOWN_HOSTS
-from ent_notify.settings.alerts import HomeworkSettings
+from ent_notify.settings.alerts import HomeworkSettings, TimetableSettings
 from ent_notify.settings.base import Group
 from ent_notify.settings.conversations import ConversationSettings
 from ent_notify.settings.evidence import EvidenceSettings
@@ -454,6 +454,7 @@ class Settings(BaseSettings):
     conversations: ConversationSettings = ConversationSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     homework: HomeworkSettings = HomeworkSettings()
+    timetable: TimetableSettings = TimetableSettings()
     rates: RateSettings = RateSettings()
     pause: PauseSettings = PauseSettings()
     directory: DirectorySettings = DirectorySettings()

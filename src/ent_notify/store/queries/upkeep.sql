@@ -61,3 +61,41 @@ with past as materialized (
     select person_id from seen where noted_at < :before order by noted_at limit :most for update skip locked
 )
 delete from seen s using past where s.person_id = past.person_id;
+
+-- name: forget_homework!
+-- Work that was due long ago; who had done it goes with it.
+with past as materialized (
+    select id from homework where due < :before::timestamptz::date order by due limit :most for update skip locked
+)
+delete from homework h using past where h.id = past.id;
+
+-- name: forget_reminded!
+-- Evenings whose reminders were computed long ago.
+with past as materialized (
+    select school_id, evening, is_test, due from reminded where at < :before order by at limit :most for update skip locked
+)
+delete from reminded r using past
+where (r.school_id, r.evening, r.is_test, r.due) = (past.school_id, past.evening, past.is_test, past.due);
+
+-- name: forget_reminders!
+-- What reminders spoke of that are over.
+with past as materialized (
+    select notification_id from homework_reminder where expires_at <= :before order by expires_at limit :most for update skip locked
+)
+delete from homework_reminder r using past where r.notification_id = past.notification_id;
+
+-- name: forget_lessons!
+-- Lessons that are over.
+with past as materialized (
+    select group_id, external_id from lesson
+    where greatest(base_day, now_day) < :before::timestamptz::date
+    order by greatest(base_day, now_day) limit :most for update skip locked
+)
+delete from lesson l using past where l.group_id = past.group_id and l.external_id = past.external_id;
+
+-- name: forget_timetable_days!
+-- What was told of days that are over.
+with past as materialized (
+    select group_id, day from timetable_day where day < :before::timestamptz::date order by day limit :most for update skip locked
+)
+delete from timetable_day d using past where d.group_id = past.group_id and d.day = past.day;
