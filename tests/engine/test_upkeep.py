@@ -38,7 +38,8 @@ OLD_AND_NEW = """
         from generate_series(1, 2) n;
     insert into ent_notify.homework_reminder select n, '{{1}}', '{now}'::timestamptz + n * interval '1 s'
         from generate_series(0, 1) n;
-    insert into ent_notify.lesson (group_id, external_id, base_day) select 7, n::text, '{now}'::timestamptz::date - 5 * n
+    insert into ent_notify.lesson (group_id, external_id, base_day)
+        select 7, n::text, '{now}'::timestamptz::date - 5 * n
         from generate_series(1, 2) n;
     insert into ent_notify.timetable_day (group_id, day, look_at) select 7, '{now}'::timestamptz::date - 5 * n, '{now}'
         from generate_series(1, 2) n;
