@@ -9,7 +9,20 @@ from functools import lru_cache
 
 import orjson
 
-from ent_notify.asgi import conversations, devices, inbox, preferences, presence, search, streams, sync, unsubscribe
+from ent_notify.asgi import (
+    acknowledgements,
+    conversations,
+    devices,
+    inbox,
+    letters,
+    preferences,
+    presence,
+    search,
+    streams,
+    sync,
+    talks,
+    unsubscribe,
+)
 from ent_notify.asgi.openapi import document
 from ent_notify.asgi.router import JSON, Answer, AnyRoute, OpenRoute, Request
 from ent_notify.engine import Engine
@@ -31,6 +44,9 @@ ROUTES: tuple[AnyRoute, ...] = (
     *devices.ROUTES,
     *preferences.ROUTES,
     *conversations.ROUTES,
+    *talks.ROUTES,
+    *acknowledgements.ROUTES,
+    *letters.ROUTES,
     *search.ROUTES,
     *sync.ROUTES,
     *streams.ROUTES,
