@@ -25,6 +25,7 @@ import click
 
 from ent_notify.cli.api import api
 from ent_notify.cli.campaigns import campaign, forecast
+from ent_notify.cli.conversations import conversations
 from ent_notify.cli.demo import demo
 from ent_notify.cli.directory import generate, import_aaf
 from ent_notify.cli.doctor import doctor
@@ -75,6 +76,7 @@ for command in (
     campaign,
     explain,
     timetable,
+    conversations,
     take_bounce,
     undo_drops,
     worker,
