@@ -34,7 +34,7 @@ def proof(
     """Write down who has acknowledged or signed something, when, for which child, and of which text.
 
     It holds names, whatever the school lets senders see: keep it as what it is. An answer to an earlier text has
-    another version. In CSV the file's own SHA-256 is the digest that JSON gives, and that is said on the standard error.
+    another version. In CSV the file's own SHA-256 is the digest that JSON gives, and is said on the standard error.
 
     \b
     Examples:
@@ -82,8 +82,8 @@ _YES_NO = click.Choice(["yes", "no", "project"])
 def reading(door: Door, school: str | None, track: str | None, names: str | None, by: str, as_json: bool) -> None:
     """Show, or say, what senders see of their readers.
 
-    By default senders do not see who has read, and see who has acknowledged. A school says otherwise for itself; project
-    takes back what it said. Readers see that reading is shown, and what they read before stays unseen.
+    By default senders do not see who has read, and see who has acknowledged. A school says otherwise for itself;
+    project takes back what it said. Readers see that reading is shown, and what they read before stays unseen.
 
     \b
     Examples:
