@@ -11,7 +11,12 @@ from ent_notify.cli.door import NUMBER, Door, check_writable, json_flag, pass_do
 
 @click.group(short_help="Acknowledgements of messages, and what senders see.")
 def conversations() -> None:
-    """Acknowledgements and signatures of messages and announcements, and what schools let senders see."""
+    """Acknowledgements and signatures of messages and announcements, and what schools let senders see.
+
+    \b
+    Example:
+      ent-notify conversations proof --conversation 4711 --message 1
+    """
 
 
 @conversations.command(short_help="Write down who has acknowledged something.")
