@@ -32,6 +32,7 @@ from ent_notify.cli.doctor import doctor
 from ent_notify.cli.door import PROGRAM, Door
 from ent_notify.cli.events import explain, publish
 from ent_notify.cli.gdpr import gdpr
+from ent_notify.cli.guardians import guardians
 from ent_notify.cli.receipts import take_bounce, undo_drops
 from ent_notify.cli.retention import retention
 from ent_notify.cli.services import gateway, worker
@@ -75,6 +76,7 @@ for command in (
     forecast,
     campaign,
     explain,
+    guardians,
     timetable,
     conversations,
     take_bounce,

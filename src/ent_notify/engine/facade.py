@@ -21,6 +21,7 @@ from ent_notify.engine.calendars import Calendars
 from ent_notify.engine.campaigns import Campaigns
 from ent_notify.engine.conversations import Conversations
 from ent_notify.engine.evidence import Evidence
+from ent_notify.engine.guardians import Guardians
 from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
 from ent_notify.engine.personal import Personal
 from ent_notify.engine.phones import Phones
@@ -112,6 +113,7 @@ class Engine:
         self._alerts = PostgresAlerts(db)
         self._timetable = PostgresTimetable(db)
         self.calendars = Calendars(self._alerts, clock)
+        self.guardians = Guardians(db, clock)
         self.timetable = Timetable(self._timetable, self._alerts, clock, settings.timetable)
         self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
         self.evidence = Evidence(PostgresEvidence(db), bus, clock, settings.evidence)
