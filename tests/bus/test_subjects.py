@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ent_notify.bus.wire import decode, encode
 from ent_notify.model.delivery import Urgency
-from ent_notify.model.feed import Clause, FeedHint, FeedItem, Key
+from ent_notify.model.feed import Clause, FeedHint, FeedItem, Happened, Key, TalkHint
 from ent_notify.model.subjects import EVERYONE, GROUP_SUBJECTS, HeldSubjects, subject_of, subjects_of
 from ent_notify.policy.hints import MOST_HINTS, MOST_SUBJECTS, MergedHint, hints_of
 
@@ -21,8 +21,16 @@ clauses = st.lists(
     min_size=1,
     max_size=3,
 ).map(tuple)
+talks = st.builds(
+    TalkHint,
+    st.integers(1, 2**62),
+    st.integers(1, 2**31 - 1),
+    st.sampled_from(Happened),
+    st.lists(keys, max_size=5).map(tuple),
+)
 hints = st.builds(
     FeedHint,
+    talks=st.lists(talks, max_size=4, unique=True).map(tuple),
     seq=st.none() | st.integers(0, 2**53),
     subjects=st.none() | st.frozensets(keys.map(subject_of), max_size=20),
 )
@@ -102,11 +110,16 @@ def test_a_hint_survives_the_wire(hint: FeedHint) -> None:
 
 
 @given(
-    st.binary(max_size=200) | st.text(max_size=50) | st.just(b"[" * 100_000) | st.just(b'{"seq":true,"subjects":[1]}')
+    st.binary(max_size=200)
+    | st.text(max_size=50)
+    | st.just(b"[" * 100_000)
+    | st.just(b'{"seq":true,"subjects":[1]}')
+    | st.sampled_from([b'{"talks":[[1,2,"x",[]]]}', b'{"talks":[[1,-2,"read",[[3]]]],"news":false}', b'{"talks":7}'])
 )
 def test_whatever_comes_is_a_hint_at_most(data: bytes | str) -> None:
     hint = decode(data)
     assert hint.seq is None or hint.seq >= 0
+    assert hint.talks == ()
 
 
 def test_what_the_relay_notifies_is_a_sequence() -> None:
@@ -121,7 +134,9 @@ def test_hints_that_wait_are_one_which_says_no_less(waiting: list[FeedHint]) -> 
         merged.add(hint)
     seqs = [hint.seq for hint in waiting]
     readers = frozenset[int]().union(*(hint.readers for hint in waiting))
-    assert merged.take() == FeedHint(seq=None if None in seqs else max(seq or 0 for seq in seqs), readers=readers)
+    talks = tuple(dict.fromkeys(talk for hint in waiting for talk in hint.talks))
+    seq = None if None in seqs else max(each or 0 for each in seqs)
+    assert merged.take() == FeedHint(seq=seq, readers=readers, talks=talks)
     assert merged.take() == FeedHint(news=False)
 
 
