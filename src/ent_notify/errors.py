@@ -18,6 +18,9 @@ Each message says what was wrong, with which value, and what to do about it::
     ├── MalformedTimetable     lessons, or a file of them, cannot be taken as they are
     ├── NotFound               no such campaign, notification, person or conversation (or not yours)
     ├── NotAllowed             this person may not do that
+    │   ├── ContactRefused     the rules of who may write to whom say no
+    │   ├── TooManyRecipients  a message, or a sender's messages together, go to more people than are allowed
+    │   └── Suspended          they may not write for now: quarantined, restricted, or messaging is frozen
     ├── StoreError             the database
     │   ├── StoreUnreachable   no answer at that address
     │   ├── StoreVersionError  PostgreSQL is older than 16
@@ -105,6 +108,18 @@ class NotFound(EntNotifyError):
 
 class NotAllowed(EntNotifyError):
     """This person may not do that; the message says which rule."""
+
+
+class ContactRefused(NotAllowed):
+    """The rules of who may write to whom do not allow it."""
+
+
+class TooManyRecipients(NotAllowed):
+    """The message goes to more people than its author's role may write to, at once or within some hours."""
+
+
+class Suspended(NotAllowed):
+    """The author may not write for now: their account is quarantined or restricted, or messaging is frozen there."""
 
 
 class StoreError(EntNotifyError):

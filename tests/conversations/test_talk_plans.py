@@ -85,7 +85,7 @@ QUESTIONS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "a read mark": (
         "conversations.mark", 20, {"conversation_id": LONG, "person_id": LONG + 1, "seq": 9, "now": NOW}),
     "is anything waiting": ("announcing.waiting", 10, {"now": NOW}),
-    "what is announced next": ("announcing.take", 1_000, {"most": 200}),
+    "what is announced next": ("announcing.take", 1_000, {"most": 200, "now": NOW}),
     "whom it is for": (
         "announcing.recipients", 300,
         {"conversations": [LONG], "seqs": [20_000], "authors": [LONG + 1], "now": NOW}),

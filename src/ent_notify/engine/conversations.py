@@ -73,7 +73,7 @@ class Conversations:
         self._store = store
         self._inbox = PostgresInbox(db)
         self._contacts = PostgresContacts(db)
-        self._life = PostgresMessageLife(db)
+        self._life = PostgresMessageLife(db, store.guard)
         self._drafts = PostgresDrafts(db, store)
         self._announcing = PostgresAnnouncing(db)
         self._clock = clock

@@ -27,6 +27,7 @@ from ent_notify.engine.personal import Personal
 from ent_notify.engine.phones import Phones
 from ent_notify.engine.receipts import Receipts
 from ent_notify.engine.retention import Retention
+from ent_notify.engine.safety import Safety, limits_of
 from ent_notify.engine.search import Search
 from ent_notify.engine.talk_news import TalkNews
 from ent_notify.engine.timetable import Timetable
@@ -63,11 +64,14 @@ from ent_notify.store.erasures import PostgresErasures
 from ent_notify.store.evidence import PostgresEvidence
 from ent_notify.store.explaining import PostgresExplaining
 from ent_notify.store.inbox import PostgresInbox
+from ent_notify.store.office_line import PostgresOfficeLine
 from ent_notify.store.personal import PostgresPersonal
 from ent_notify.store.publishing import PostgresPublishing
 from ent_notify.store.receipts import PostgresReceipts
 from ent_notify.store.retention import PostgresRetention
+from ent_notify.store.safety import PostgresSafety
 from ent_notify.store.search import PostgresSearch
+from ent_notify.store.sending_guard import PostgresGuard
 from ent_notify.store.streams import PostgresStreams
 from ent_notify.store.sync import PostgresSync
 from ent_notify.store.talk_news import PostgresTalkNews
@@ -94,7 +98,8 @@ class Engine:
         self._explaining = PostgresExplaining(db)
         self._inbox = PostgresInbox(db)
         self._streams = PostgresStreams(db)
-        conversations = PostgresConversations(db)
+        limits = limits_of(settings.safety)
+        conversations = PostgresConversations(db, PostgresGuard(db, limits))
         self.search = Search(PostgresSearch(db), clock)
         news = TalkNews(PostgresTalkNews(db), bus)
         self.conversations = Conversations(db, conversations, clock, settings.conversations, news)
@@ -115,6 +120,15 @@ class Engine:
         self.calendars = Calendars(self._alerts, clock)
         self.guardians = Guardians(db, clock)
         self.timetable = Timetable(self._timetable, self._alerts, clock, settings.timetable)
+        self.safety = Safety(
+            db,
+            PostgresSafety(db, limits),
+            PostgresOfficeLine(db, conversations, limits),
+            limits,
+            clock,
+            settings.project.timezone,
+            self._pause_hours,
+        )
         self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
         self.evidence = Evidence(PostgresEvidence(db), bus, clock, settings.evidence)
         self.phones = Phones(PostgresSync(db, conversations), self.words, clock, settings.sync, self.evidence.read)
@@ -420,6 +434,7 @@ class Engine:
             errands=(
                 self.conversations.correspondence(self._observer).step,
                 *alert_errands(self.settings, self._alerts, self._timetable, self.clock),
+                self.safety.recalling().step,
             ),
             wakes=self._fanout.wakes,
         )

@@ -20,6 +20,9 @@ HOMEWORK_KEPT = timedelta(days=30)
 OVER_KEPT = timedelta(days=7)
 """How long lessons, and evenings of reminders, are kept once they are over."""
 
+WRITTEN_KEPT = timedelta(days=2)
+"""How long it is known to whom somebody has written: a day is asked for, and clocks of several machines differ."""
+
 
 def upkeep_of(
     settings: Settings, store: UpkeepStore, observer: FanoutObserver, *also: Callable[[], Awaitable[int]]
@@ -33,5 +36,6 @@ def upkeep_of(
         Chore.REMINDED: OVER_KEPT,
         Chore.LESSONS: OVER_KEPT,
         Chore.TIMETABLE_DAYS: OVER_KEPT,
+        Chore.LATELY_WRITTEN: WRITTEN_KEPT,
     }
     return Upkeep(store, observer, random.random, kept, also)

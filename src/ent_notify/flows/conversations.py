@@ -23,8 +23,8 @@ class AnnouncingStore(Protocol):
         """Whether messages wait to be announced, whether the hour of one to be sent has come, and whether somebody is
         to be reminded of what they have not acknowledged."""
 
-    async def announce(self, now: datetime, most: int) -> tuple[list[tuple[int, int]], list[str]]:
-        """Announce the next messages; which (conversation, seq), and why some could not be."""
+    async def announce(self, now: datetime, most: int) -> tuple[list[tuple[int, int]], list[str], bool]:
+        """Announce the next messages; which, why some could not be, and whether there may be more."""
 
 
 class DraftStore(Protocol):
@@ -75,11 +75,11 @@ class Correspondence:
         while send and await self.drafts.send_next_due(now):
             moved += 1
         while announce or moved:
-            places, refused = await self.announcing.announce(now, _BATCH)
+            places, refused, more = await self.announcing.announce(now, _BATCH)
             for why in refused:
                 self.observer.text_failed("MessagePosted", MalformedMessage(why))
             await self.posted(places)
             moved += len(places)
-            if len(places) < _BATCH:
+            if not more:
                 break
         return moved

@@ -25,6 +25,8 @@ class Shape(IntEnum):
     """Of teachers and staff alone, about a pupil."""
     CHILD = 6
     """About a pupil, whose guardians may join."""
+    LINE = 7
+    """A pupil's own line to the pupil-life office of their school; ``engine.safety.call_office`` opens it."""
 
 
 class Replies(IntEnum):

@@ -334,6 +334,25 @@ class Withdrawn(Event):
     life: ClassVar[timedelta] = timedelta(days=2)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModerationAlert(Event):
+    """A case waits in the moderation queue. Published by the engine itself; it says nothing of whom it is about."""
+
+    category: ClassVar[str] = "safety"
+    urgency: ClassVar[Urgency] = Urgency.URGENT
+
+    case: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModerationWarning(Event):
+    """A moderator warns somebody of what they wrote. Published by the engine itself."""
+
+    category: ClassVar[str] = "safety"
+
+    note: str
+
+
 BUILT_IN: tuple[type[Event], ...] = (
     HomeworkAssigned,
     TestAnnounced,
@@ -352,6 +371,8 @@ BUILT_IN: tuple[type[Event], ...] = (
     MessagePosted,
     AcknowledgementDue,
     Withdrawn,
+    ModerationAlert,
+    ModerationWarning,
 )
 
 _KINDS = {str: "string", int: "integer", bool: "boolean", date: "date", datetime: "datetime", Items: "items"}

@@ -34,3 +34,5 @@ class Chore(StrEnum):
     """Lessons that are over."""
     TIMETABLE_DAYS = "timetable_days"
     """What was told of days that are over."""
+    LATELY_WRITTEN = "lately_written"
+    """To whom somebody wrote more than a day ago: they are new again."""

@@ -8,6 +8,7 @@ from ent_notify.errors import MalformedMessage, NotAllowed
 from ent_notify.model.conversations import NewConversation, Replies, Shape
 from ent_notify.model.people import Profile
 from ent_notify.policy.messages import check_body, check_subject
+from ent_notify.policy.safety import SUSPENSIONS, suspended
 
 MOST_PEOPLE = 500
 """People named in one conversation: more than that is a group."""
@@ -22,6 +23,8 @@ WORKS_THERE = frozenset({Profile.TEACHER, Profile.STAFF})
 def check_new(new: NewConversation) -> None:
     """Raises MalformedMessage unless ``new`` is a conversation that can be."""
     check_body(new.body)
+    if new.shape is Shape.LINE:
+        raise MalformedMessage("a line to the pupil-life office is opened by safety.call_office")
     if new.subject or new.shape is not Shape.DIRECT:
         check_subject(new.subject)
     people, circles = len(new.people), len(new.circles)
@@ -66,6 +69,8 @@ def check_label(label: str) -> None:
 
 def refused(said: str, conversation: int) -> NotAllowed:
     """The error for what ``post_message`` said."""
+    if said in SUSPENSIONS:
+        return suspended(said)
     return NotAllowed(
         {
             "left": f"you take no part in conversation {conversation} any more",

@@ -35,6 +35,7 @@ from ent_notify.settings.kinds import (
     without_password,
 )
 from ent_notify.settings.retention import RetentionSettings, SchoolRetention
+from ent_notify.settings.safety import SafetySettings
 from ent_notify.settings.watching import LogSettings, MetricsSettings, PrivacySettings
 
 
@@ -455,6 +456,7 @@ class Settings(BaseSettings):
     evidence: EvidenceSettings = EvidenceSettings()
     homework: HomeworkSettings = HomeworkSettings()
     timetable: TimetableSettings = TimetableSettings()
+    safety: SafetySettings = SafetySettings()
     rates: RateSettings = RateSettings()
     pause: PauseSettings = PauseSettings()
     directory: DirectorySettings = DirectorySettings()

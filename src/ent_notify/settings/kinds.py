@@ -118,6 +118,7 @@ MailAddress = Annotated[str, AfterValidator(_mail_address)]
 Origin = Annotated[str, AfterValidator(_origin)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Dsn = Annotated[SecretStr, AfterValidator(_dsn)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_comma_separated)]
 """In TOML a list; in the environment, separated by commas."""
 PushHosts = Annotated[

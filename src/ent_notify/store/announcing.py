@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from ent_notify.model.conversations import Shape
 from ent_notify.model.events import MessagePosted
 from ent_notify.model.people import Profile
 from ent_notify.policy.announcing import Addressee, audience_of
@@ -31,14 +32,17 @@ class PostgresAnnouncing:
         row = await self._db.fetchrow("announcing.waiting", now=now)
         return (False, False, False) if row is None else (row["announce"], row["send"], row["remind"])
 
-    async def announce(self, now: datetime, most: int) -> tuple[list[Place], list[str]]:
-        """Announce the next messages; which, and why some could not be (they are not tried again)."""
+    async def announce(self, now: datetime, most: int) -> tuple[list[Place], list[str], bool]:
+        """Announce the next messages, and hold those whose author may not write now; which were announced, why some
+        could not be (they are not tried again), and whether ``most`` were looked at."""
         return await self._db.atomically(self._announce, now, most)
 
-    async def _announce(self, tx: Transaction, now: datetime, most: int) -> tuple[list[Place], list[str]]:
-        taken = await tx.fetch("announcing.take", most=most)
+    async def _announce(self, tx: Transaction, now: datetime, most: int) -> tuple[list[Place], list[str], bool]:
+        await tx.fetch("announcing.lock")
+        looked = await tx.fetch("announcing.take", most=most, now=now)
+        taken = [row for row in looked if not row["held"]]
         if not taken:
-            return [], []
+            return [], [], len(looked) == most
         posted = await tx.fetch(
             "announcing.posted",
             conversations=[row["conversation_id"] for row in taken],
@@ -47,7 +51,7 @@ class PostgresAnnouncing:
         events = await self._events(tx, posted, now)
         answers = await tx.fetch("announcing.publish", events=events, now=now) if events else []
         places = [(row["conversation_id"], row["seq"]) for row in taken]
-        return places, [row["refused"] for row in answers if row["refused"] is not None]
+        return places, [row["refused"] for row in answers if row["refused"] is not None], len(looked) == most
 
     async def _events(self, tx: Transaction, posted: Sequence[Record], now: datetime) -> list[dict[str, Any]]:
         asked = _arrays(posted)
@@ -81,7 +85,8 @@ class PostgresAnnouncing:
                     subject=row["subject"],
                     sender=full_name(row),
                 ).to_json()
-                events.append(event | {"audience": audience})
+                urgency = {"urgency": "urgent"} if row["shape"] == Shape.LINE else {}
+                events.append(event | {"audience": audience} | urgency)
         return events
 
 
@@ -91,6 +96,8 @@ def _party(row: Record) -> Party:
 
 def _named(posted: Record, rows: Sequence[Record]) -> list[Addressee]:
     thread = thread_relations(posted, posted["author_id"])
+    if posted["shape"] == Shape.LINE:
+        return [Addressee({"person": row["external_id"]}, None) for row in rows]
     return [
         Addressee(
             {"person": row["external_id"]},

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from ent_notify.errors import NotAllowed, NotFound
+from ent_notify.errors import ContactRefused, NotAllowed, NotFound
 from ent_notify.model.acknowledgement import Ask, Matter
 from ent_notify.model.conversations import (
     Circle,
@@ -31,6 +31,8 @@ from ent_notify.policy.threads import WORKS_THERE, is_supervised, refused, repli
 from ent_notify.store.acknowledgement import ask_within
 from ent_notify.store.contacts import PostgresContacts, facts_of, full_name, group_relations, members_of
 from ent_notify.store.database import Database, Record, Session, Transaction
+from ent_notify.store.sending_guard import PostgresGuard
+from ent_notify.store.sending_guard import people as addressed_people
 
 CHECK_STANDS = timedelta(minutes=10)
 """How long a look at whether somebody may write in a conversation is good; changed rules end it at once, and who is
@@ -43,16 +45,18 @@ _WARD = 4
 class PostgresConversations:
     """Opens, continues and reads conversations."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, guard: PostgresGuard) -> None:
         self._db = db
         self._contacts = PostgresContacts(db)
+        self.guard = guard
 
     # ------------------------------------------------------------ writing
 
     async def start(self, author: Reader, new: NewConversation, now: datetime) -> tuple[int, int]:
         """Open a conversation with its first message; answers (conversation, seq). Of two people the direct one is
         gone on with. Raises NotFound for who is not there, NotAllowed where the rules say no."""
-        return await self._db.atomically(self.start_within, author, new, now)
+        async with self.guard.striking(author, now):
+            return await self._db.atomically(self.start_within, author, new, now)
 
     async def start_within(
         self, tx: Transaction, author: Reader, new: NewConversation, now: datetime
@@ -115,9 +119,10 @@ class PostgresConversations:
     ) -> int:
         """Add a message; answers its seq. Raises NotFound for a stranger, as if there were no conversation, and
         NotAllowed for one who may not write there."""
-        if ask is None:
-            return await self.post_within(self._db, conversation, author, body, now, answers)
-        return await self._db.atomically(self._post_asking, conversation, author, body, now, answers, ask)
+        async with self.guard.striking(author, now):
+            if ask is None:
+                return await self.post_within(self._db, conversation, author, body, now, answers)
+            return await self._db.atomically(self._post_asking, conversation, author, body, now, answers, ask)
 
     async def _post_asking(
         self,
@@ -175,7 +180,8 @@ class PostgresConversations:
 
     async def add(self, conversation: int, author: Reader, people: Sequence[str], copy: Copy, now: datetime) -> None:
         """Let more people take part; the opener alone may, under the same rules as when it was opened."""
-        await self._db.atomically(self._add, conversation, author, people, copy, now)
+        async with self.guard.striking(author, now):
+            await self._db.atomically(self._add, conversation, author, people, copy, now)
 
     async def close(self, conversation: int, author: Reader, now: datetime) -> None:
         """Let nobody write in it any more; the opener alone may. Raises NotFound, NotAllowed."""
@@ -382,8 +388,9 @@ class PostgresConversations:
     ) -> None:
         head = await self._of_opener(tx, conversation, author, now)
         shape = Shape(head["shape"])
-        if shape is Shape.DIRECT:
+        if shape in (Shape.DIRECT, Shape.LINE):
             raise NotAllowed("a direct conversation is of two people; open a group")
+        await self.guard.check(tx, author.person, conversation, now)
         named = await self._named(tx, people, but=author.id)
         new = NewConversation(shape=shape, body="", to=tuple(named))
         await self._check_new(tx, author, new, named, None, [], now)
@@ -407,12 +414,14 @@ class PostgresConversations:
         groups: Sequence[tuple[Circle, Record]],
         now: datetime,
     ) -> None:
-        """Raises NotAllowed unless ``author`` may open this."""
+        """Raises NotAllowed unless ``author`` may open this, now, to so many people."""
         writer = await tx.fetchrow("conversations.writer", conversation_id=0, author_id=author.person)
         if writer is None:
             raise NotFound(f"there is no person {author.id!r}")
         party = Party(Profile(writer["profile"]), writer["function"])
         ids = [row["id"] for row in people.values()]
+        sole = ids[0] if new.shape is Shape.DIRECT and ids else None
+        await self.guard.check(tx, author.person, None, now, sole, [row["id"] for _, row in groups])
         facts = await self._contacts.facts(author.person, party, [*ids, *([about] if about else [])], now, tx)
         schools = {uai for _, each in facts.values() for uai in each.schools} | {row["uai"] for _, row in groups}
         rules = await self._contacts.rules([uai for uai in schools if uai], tx)
@@ -424,31 +433,35 @@ class PostgresConversations:
             if name == wrote_first:
                 known = _with(known, Relation.REPLY)
             if not rules.decide(known).allowed:
-                raise NotAllowed(
+                raise ContactRefused(
                     f"a {party.profile.name.lower()} may not open a conversation with this "
                     f"{known.recipient.profile.name.lower()}; they may answer one"
                 )
             if new.shape is Shape.STAFF and known.recipient.profile not in WORKS_THERE:
                 raise NotAllowed("only teachers and staff take part in a staff conversation")
         if ids and await tx.fetch("conversations.blocking", people=ids, author_id=author.person):
-            raise NotAllowed(_NOBODY)
+            raise ContactRefused(_NOBODY)
         for circle, row in groups:
             members = members_of(row["kind"], circle.scope)
             held = group_relations(party.profile, members, within=row["within"], same_school=row["same_school"])
             if not row["uai"] or not rules.may_address(party, members, row["uai"], held):
-                raise NotAllowed(f"a {party.profile.name.lower()} may not write to the group {circle.group!r}")
+                raise ContactRefused(f"a {party.profile.name.lower()} may not write to the group {circle.group!r}")
             if new.shape is Shape.STAFF and members not in WORKS_THERE:
                 raise NotAllowed("only groups of teachers or staff take part in a staff conversation")
         if about is not None:
             near = facts[about][1].relations() if about in facts else frozenset[Relation]()
             if party.profile not in WORKS_THERE or Relation.SAME_SCHOOL not in near:
                 raise NotAllowed("only teachers and staff of a pupil's school may open a conversation about them")
+        keys = [(int(circle.scope), row["id"]) for circle, row in groups]
+        await self.guard.take(tx, author.person, party, [*addressed_people(ids), *keys], now)
 
     async def _check_post(self, session: Session, conversation: int, author: Reader, now: datetime) -> None:
         """Raises NotAllowed unless ``author`` may write to everybody who takes part."""
         head = await session.fetchrow("conversations.writer", conversation_id=conversation, author_id=author.person)
         if head is None or head["shape"] is None:
             raise NotFound(f"there is no conversation {conversation} for {author.id!r}")
+        if head["shape"] == Shape.LINE:
+            return
         party = Party(Profile(head["profile"]), head["function"])
         asked = {"conversation_id": conversation, "author_id": author.person, "now": now}
         people = await session.fetch("conversations.addressed", **asked)
@@ -459,7 +472,11 @@ class PostgresConversations:
         ] + group_facts(groups, party, thread)
         rules = await self._contacts.rules({uai for each in facts for uai in each.schools}, session)
         if not all(rules.decide(each).allowed for each in facts):
-            raise NotAllowed(_NOBODY)
+            raise ContactRefused(_NOBODY)
+        keys = [(row["scope"], row["ref"]) for row in groups if not row["joinable"]]
+        await self.guard.take(
+            session, author.person, party, [*addressed_people([row["person_id"] for row in people]), *keys], now
+        )
 
 
 def thread_relations(head: Record, author: int) -> tuple[Relation, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ent_notify.errors import MalformedMessage, NotAllowed, NotFound
+from ent_notify.errors import MalformedMessage, NotAllowed, NotFound, Suspended
 from ent_notify.model.conversations import Draft, DraftState, LocalTime, NewConversation
 from ent_notify.model.inbox import Reader
 from ent_notify.policy.local_time import instant_of
@@ -69,11 +69,15 @@ class PostgresDrafts:
 
     async def send(self, author: Reader, draft: int, now: datetime) -> tuple[int, int]:
         """Send a draft now, once; (conversation, seq), the same again when it was sent. Raises as posting does."""
-        return await self._db.atomically(self._send, author, draft, now)
+        async with self._conversations.guard.striking(author, now):
+            return await self._db.atomically(self._send, author, draft, now)
 
     async def send_next_due(self, now: datetime) -> bool:
         """Send the message whose hour came first, or note why it cannot be; whether there was one."""
-        return await self._db.atomically(self._send_due, now)
+        found, refused = await self._db.atomically(self._send_due, now)
+        if refused is not None:
+            await self._conversations.guard.strike(*refused, now)
+        return found
 
     async def read_hours_anew(self, now: datetime, ahead: timedelta) -> int:
         """Read the local hours of the next days with the zones as they are known now; how many have moved."""
@@ -92,19 +96,24 @@ class PostgresDrafts:
             return row["sent_to"], row["sent_seq"]
         return await self._become(tx, row, author, now)
 
-    async def _send_due(self, tx: Transaction, now: datetime) -> bool:
+    async def _send_due(self, tx: Transaction, now: datetime) -> tuple[bool, tuple[Reader, NotAllowed] | None]:
+        """Whether there was one, and who was refused how."""
         row = await tx.fetchrow("message_drafts.due", now=now)
         if row is None:
-            return False
+            return False, None
         due_at = instant_of(LocalTime(row["send_on"], row["send_time"], row["send_zone"]))
         if due_at > now:  # the zone's rules have changed since it was kept
             await tx.execute("message_drafts.put_off", draft=row["id"], due_at=due_at)
-            return True
+            return True, None
         try:
             await self._become(tx, row, _author(row), now)
+        except Suspended:
+            await tx.execute("message_drafts.held", draft=row["id"])
         except (NotFound, NotAllowed, MalformedMessage) as error:  # all raised before anything is written
             await tx.execute("message_drafts.refused", draft=row["id"], refusal=str(error), now=now)
-        return True
+            if isinstance(error, NotAllowed) and row["hidden_at"] is None:
+                return True, (_author(row), error)
+        return True, None
 
     async def _become(self, tx: Transaction, row: Record, author: Reader, now: datetime) -> tuple[int, int]:
         new, body = draft_from(row["content"])

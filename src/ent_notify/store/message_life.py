@@ -10,22 +10,26 @@ from ent_notify.model.conversations import Earlier, ReadBy, Recalled
 from ent_notify.model.inbox import Reader
 from ent_notify.store.contacts import full_name
 from ent_notify.store.database import Database, Record, Transaction
+from ent_notify.store.sending_guard import PostgresGuard
 
 
 class PostgresMessageLife:
     """Edits, recalls, and what somebody keeps of a conversation. Every call may be repeated."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, guard: PostgresGuard) -> None:
         self._db = db
+        self._guard = guard
 
     async def edit(
         self, conversation: int, seq: int, author: Reader, body: str, window: timedelta, now: datetime
     ) -> None:
-        """Give a message another text. Raises NotFound, and NotAllowed after ``window`` or for a recalled one."""
+        """Give a message another text: whoever may not write now may not do that either. Raises NotFound, and
+        NotAllowed after ``window`` or for a recalled one."""
         async with self._db.transaction() as tx:
             row = await self._message(tx, conversation, seq, author, now)
             if row["author_id"] != author.person:
                 raise NotAllowed("a message is changed by its author alone")
+            await self._guard.check(tx, author.person, conversation, now)
             if row["recalled_at"] is not None:
                 raise NotAllowed(f"message {seq} was recalled, and cannot be changed any more")
             if now - row["posted_at"] > window:
@@ -45,11 +49,12 @@ class PostgresMessageLife:
 
     async def recall(self, conversation: int, seq: int, author: Reader, now: datetime) -> Recalled:
         """Take a message's text away for all. What was shown of its notification is replaced; what was not sent never
-        is. Raises NotFound, NotAllowed for who did not write it."""
+        is. Raises NotFound, NotAllowed for who did not write it, or is quarantined: what they wrote is looked into."""
         async with self._db.transaction() as tx:
             row = await self._message(tx, conversation, seq, author, now)
             if row["author_id"] != author.person:
                 raise NotAllowed("a message is recalled by its author alone")
+            await self._guard.check_not_quarantined(tx, author.person, now)
             asked = {"conversation_id": conversation, "seq": seq}
             if row["recalled_at"] is None:
                 await tx.fetch("message_life.recall", **asked, person_id=author.person, now=now)

@@ -100,11 +100,16 @@ class PostgresSync:
 
         A write that cannot be applied is answered with its error, and leaves nothing; the others stand.
         """
-        return await self._db.atomically(self._write, reader, writes, now)
+        answers, refused = await self._db.atomically(self._write, reader, writes, now)
+        for error in refused:
+            await self._conversations.guard.strike(reader, error, now)
+        return answers
 
     async def _write(
         self, tx: Transaction, reader: Reader, writes: Sequence[Write | Refused], now: datetime
-    ) -> list[WriteAnswer]:
+    ) -> tuple[list[WriteAnswer], list[NotAllowed]]:
+        """The answers, and what was refused."""
+        refused: list[NotAllowed] = []
         posts = {each.client_id: each for each in writes if isinstance(each, Write) and each.kind is WriteKind.POST}
         answers = await self._answered(tx, reader, posts, now)
         unused: list[str] = []
@@ -117,6 +122,7 @@ class PostgresSync:
                 except (NotFound, NotAllowed) as error:
                     answers[each.client_id] = WriteAnswer(each.client_id, done=False, error=str(error))
                     unused.append(each.client_id)
+                    refused += [error] if isinstance(error, NotAllowed) else []
                     continue
                 answers[each.client_id] = WriteAnswer(each.client_id, done=True, result=result)
                 if each.kind is WriteKind.POST:
@@ -125,7 +131,7 @@ class PostgresSync:
                     )
         if unused:
             await tx.execute("sync.free_writes", person_id=reader.person, client_ids=unused)
-        return [answers[each.client_id] for each in writes]
+        return [answers[each.client_id] for each in writes], refused
 
     async def _answered(
         self, tx: Transaction, reader: Reader, posts: Mapping[str, Write], now: datetime

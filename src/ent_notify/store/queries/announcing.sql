@@ -1,15 +1,28 @@
 -- name: waiting^
 -- Whether messages wait to be announced, whether the hour of one to be sent has come, and that of a reminder.
-select exists (select from message_due) as announce,
-       coalesce((select due_at from message_draft where state = 1 order by due_at limit 1) <= :now, false) as send,
+select exists (select from message_due where not held) as announce,
+       coalesce((select due_at from message_draft where state = 1 and not held order by due_at limit 1) <= :now, false) as send,
        coalesce((select min(remind_at) from acknowledgement_request where remind_at is not null) <= :now, false) as remind;
+
+-- name: lock
+-- Let nothing be frozen, quarantined or lifted until this transaction ends.
+select ent_notify.safety_lock(false);
 
 -- name: take
 -- Take messages that nobody has announced, in their order, and note what they are found by; another worker's are left to
--- it.
-with taken as (
-    delete from message_due d
-    where d.place = any (array(select t.place from message_due t order by t.place limit :most for update skip locked))
+-- it. Those whose author may not write now are held.
+with next as materialized (
+    select t.place, t.conversation_id, t.seq, why_not_write(m.author_id, t.conversation_id, null, null, :now) as why
+    from (
+        select * from message_due d where not d.held order by d.place limit :most for update skip locked
+    ) t
+    left join message m on m.conversation_id = t.conversation_id and m.seq = t.seq
+),
+kept as (
+    update message_due d set held = true from next n where d.place = n.place and n.why is not null and n.why <> 'restricted'
+),
+taken as (
+    delete from message_due d using next n where d.place = n.place and (n.why is null or n.why = 'restricted')
     returning d.place, d.conversation_id, d.seq
 ),
 found_by as (
@@ -18,7 +31,7 @@ found_by as (
     from taken t join message m on m.conversation_id = t.conversation_id and m.seq = t.seq and m.recalled_at is null
     on conflict (conversation_id, seq) do nothing   -- (an edit has noted newer ones)
 )
-select conversation_id, seq from taken order by place;
+select n.conversation_id, n.seq, t.place is null as held from next n left join taken t on t.place = n.place order by n.place;
 
 -- name: posted
 -- Messages with their authors and conversations, in the order asked for.

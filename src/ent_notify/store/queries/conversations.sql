@@ -12,7 +12,11 @@ returning id;
 select id from conversation where pair = :pair::int[];
 
 -- name: join!
--- Add people by name; who had left comes back, and sees what the conversation lets late joiners see.
+-- Add people by name; who had left comes back, and sees what the conversation lets late joiners see. Whoever writes after
+-- that is looked at again.
+with peopled as (
+    update conversation c set peopled_at = :now where c.id = :conversation_id and c.last_seq > 0
+)
 insert into participant as k (conversation_id, person_id, copy, first_seq, until_seq, read_seq, checked_at)
 select c.id, n.person, n.copy, f.first_seq, case when n.copy = 2 then c.last_seq + 1 end, f.first_seq - 1,
        case when n.person = c.started_by then :now::timestamptz end

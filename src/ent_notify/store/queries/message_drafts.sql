@@ -3,7 +3,7 @@
 with changed as (
     update message_draft
     set conversation_id = :conversation_id, content = :content, state = :state, send_on = :send_on, send_time = :send_time,
-        send_zone = :send_zone, due_at = :due_at, refusal = null, updated_at = :now
+        send_zone = :send_zone, due_at = :due_at, refusal = null, held = false, updated_at = :now
     where id = :draft and author_id = :author_id and state <> 2
     returning id
 ),
@@ -41,8 +41,12 @@ update message_draft set state = 3, refusal = :refusal, updated_at = :now where 
 -- name: due^
 -- The message whose hour came first, for one worker alone.
 select d.*, p.external_id, p.profile, p.given_name, p.family_name, p.language, p.timezone, p.hidden_at from message_draft d join person p on p.id = d.author_id
-where d.state = 1 and d.due_at <= :now
+where d.state = 1 and not d.held and d.due_at <= :now
 order by d.due_at, d.id limit 1 for update of d skip locked;
+
+-- name: held!
+-- Its author may not write now: it waits until that is lifted.
+update message_draft set held = true where id = :draft and state = 1;
 
 -- name: upcoming
 -- Messages to be sent in the next days, to read their local hours anew.

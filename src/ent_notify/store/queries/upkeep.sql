@@ -99,3 +99,11 @@ with past as materialized (
     select group_id, day from timetable_day where day < :before::timestamptz::date order by day limit :most for update skip locked
 )
 delete from timetable_day d using past where d.group_id = past.group_id and d.day = past.day;
+
+-- name: forget_lately_written!
+-- To whom somebody wrote so long ago that they are new again.
+with past as materialized (
+    select author_id, scope, ref from lately_written
+    where written_at < :before order by written_at limit :most for update skip locked
+)
+delete from lately_written w using past where w.author_id = past.author_id and w.scope = past.scope and w.ref = past.ref;
