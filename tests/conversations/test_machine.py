@@ -35,7 +35,8 @@ CLEAN = """
 set search_path = ent_notify;
 truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share,
     retraction, acknowledgement, acknowledgement_request, acknowledgement_given,
-    conversation, participant, message, conversation_key, message_change, message_due, message_draft
+    conversation, participant, message, conversation_key, message_change, message_due, message_draft, sender_cells,
+    lately_written, restraint
 restart identity cascade;
 update feed set last_seq = 0;
 """

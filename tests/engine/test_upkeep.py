@@ -29,6 +29,8 @@ OLD_AND_NEW = """
         select c.notification_id, l.id, s, 1, 1, 2, '{{1,2}}', s, '{now}'::timestamptz + interval '1 h'
         from ent_notify.campaign c, ent_notify.lane l, generate_series(2, 3) s where l.name = 'email';
     insert into ent_notify.seen select n, 1, '{now}'::timestamptz - n * interval '20 days' from generate_series(1, 2) n;
+    insert into ent_notify.lately_written select 1, 3, n, '{now}'::timestamptz - n * interval '1 day'
+        from generate_series(1, 3) n;
     insert into ent_notify.late_word select id, 1, 4, 'late' from ent_notify.chunk where bucket in (2, 3);
     insert into ent_notify.fair_share select id, 1, 77, turns[2], 1 from ent_notify.lane where name = 'email';
     insert into ent_notify.fair_share select id, 1, 78, turns[2] + 1, 1 from ent_notify.lane where name = 'email';
@@ -58,6 +60,7 @@ KINDS = {
     Chore.REMINDERS: ("homework_reminder", 1),
     Chore.LESSONS: ("lesson", 1),
     Chore.TIMETABLE_DAYS: ("timetable_day", 1),
+    Chore.LATELY_WRITTEN: ("lately_written", 1),
 }
 """The table of each kind, and how many of the rows above are past their use."""
 

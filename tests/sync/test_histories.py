@@ -14,12 +14,14 @@ from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+import pytest
 import trio
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from tests.engine.conftest import TUESDAY, Town, open_town
 
+from ent_notify.errors import NotAllowed
 from ent_notify.ports import Unobserved
 from ent_notify.settings import SyncSettings
 from ent_notify.wire.forms import JSON, MSGPACK
@@ -57,7 +59,8 @@ CLEAN = (
     "set search_path = ent_notify;"
     "truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share,"
     " retraction, client_write, acknowledgement, acknowledgement_request, acknowledgement_given, conversation,"
-    " participant, message, conversation_key, message_change, message_due, message_draft restart identity cascade;"
+    " participant, message, conversation_key, message_change, message_due, message_draft, sender_cells, lately_written,"
+    " restraint restart identity cascade;"
     "update feed set last_seq = 0;"
     "update guardian_link set restricted = false where pupil_id in (1, 5) and guardian_id = 11;"
     "delete from membership where group_id in (7, 8) and person_id in (1, 5, 21);"
@@ -242,6 +245,10 @@ class Histories(RuleBasedStateMachine):
 
     @rule(others=st.sampled_from([("P11",), ("P1",), ("P1", "P11")]))
     def start_a_conversation(self, others: tuple[str, ...]) -> None:
+        if "P11" in others and not any(self.world.children.values()):  # guardian of nobody: of no school
+            with pytest.raises(NotAllowed):
+                self.call(self.engine.start_conversation, "P21", others, "Sujet", "Bonjour")
+            return
         number, _ = self.call(self.engine.start_conversation, "P21", others, "Sujet", "Bonjour")
         self._announce()
         self.world.talks[number] = Talk(("P21", *others))
