@@ -12,8 +12,7 @@ from ent_notify.model.events import MessagePosted
 from ent_notify.model.people import Profile
 from ent_notify.policy.announcing import Addressee, audience_of
 from ent_notify.policy.contact import Party, Relation
-from ent_notify.store.contacts import PostgresContacts, facts_of, full_name
-from ent_notify.store.conversations import group_facts, thread_relations
+from ent_notify.store.contacts import PostgresContacts, facts_of, full_name, group_facts, thread_relations
 from ent_notify.store.database import Database, Record, Transaction
 
 Place = tuple[int, int]

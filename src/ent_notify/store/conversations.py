@@ -479,36 +479,5 @@ class PostgresConversations:
         )
 
 
-def thread_relations(head: Record, author: int) -> tuple[Relation, ...]:
-    """What those who take part have to do with each other by that alone."""
-    supervised = is_supervised(
-        Shape(head["shape"]),
-        Replies(head["replies"]),
-        Profile(head["opener_profile"]),
-        is_opener=head["started_by"] == author,
-    )
-    return (Relation.SAME_THREAD,) if supervised else ()
-
-
-def group_facts(rows: Sequence[Record], party: Party, thread: Sequence[Relation]) -> list[Facts]:
-    """Facts of the groups whose members take part by key, one for each key."""
-    return [
-        Facts(
-            writer=party,
-            recipient=Party(members),
-            shared={
-                row["uai"]: group_relations(
-                    party.profile, members, within=row["within"], same_school=row["same_school"]
-                )
-            },
-            elsewhere=frozenset(thread),
-            schools=frozenset({row["uai"]}),
-        )
-        for row in rows
-        if row["uai"] is not None
-        for members in [members_of(row["kind"], row["scope"])]
-    ]
-
-
 def _with(facts: Facts, relation: Relation) -> Facts:
     return Facts(facts.writer, facts.recipient, facts.shared, facts.elsewhere | {relation}, facts.schools)

@@ -291,6 +291,17 @@ create table message_hold (
     primary key (conversation_id, seq)
 );
 
+-- Conversations that a hold keeps: its own, those in which a held person takes part, and those of reported messages.
+create or replace function held_conversations(at timestamptz) returns table (conversation_id bigint)
+language sql stable as $$
+    select h.conversation_id from ent_notify.standing_holds(at) h where h.conversation_id is not null
+    union
+    select p.conversation_id from ent_notify.standing_holds(at) h
+    join ent_notify.participant p on p.person_id = h.person_id
+    union
+    select m.conversation_id from ent_notify.message_hold m
+$$;
+
 create function keep_held() returns trigger
 language plpgsql as $$
 begin
