@@ -137,12 +137,14 @@ async def test_rights_are_by_function_and_by_school(town: Town) -> None:
     for reader in (lou, gil):
         with pytest.raises(NotAllowed, match="only the pupil-life office"):
             await safety.moderator(reader)
-    for act, *arguments in (
-        (safety.release, "P21"), (safety.recall_all, "P21", TUESDAY), (safety.freeze, SCHOOL, Tier.STAFF),
-        (safety.unfreeze, SCHOOL),
-    ):  # fmt: skip
+    for act in (
+        safety.release(office, "P21", "why"),
+        safety.recall_all(office, "P21", TUESDAY, "why"),
+        safety.freeze(office, SCHOOL, Tier.STAFF, "why"),
+        safety.unfreeze(office, SCHOOL, "why"),
+    ):
         with pytest.raises(NotAllowed, match="direction"):
-            await act(office, *arguments, "why")
+            await act
     with pytest.raises(NotAllowed, match="another school"):
         await safety.quarantine(direction, "P22", "why")  # teaches in the other school alone
     for area in (OTHER, "project", "academy:nancy-metz"):

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from ent_notify.errors import NotFound
+from ent_notify.model.conversations import Replies, Shape
 from ent_notify.model.people import GroupKind, Profile
 from ent_notify.policy.contact import Facts, Layer, Party, Relation, Rules
 from ent_notify.policy.contact_rules import layer_data, layer_from
+from ent_notify.policy.threads import is_supervised
 from ent_notify.store.database import Database, Record, Session
 
 PROFILE_OF = {

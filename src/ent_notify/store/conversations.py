@@ -27,9 +27,17 @@ from ent_notify.model.people import Profile
 from ent_notify.policy.acknowledgement import check_ask
 from ent_notify.policy.contact import Facts, Party, Relation
 from ent_notify.policy.messages import MAX_SUBJECT
-from ent_notify.policy.threads import WORKS_THERE, is_supervised, refused, replies_of
+from ent_notify.policy.threads import WORKS_THERE, refused, replies_of
 from ent_notify.store.acknowledgement import ask_within
-from ent_notify.store.contacts import PostgresContacts, facts_of, full_name, group_relations, members_of
+from ent_notify.store.contacts import (
+    PostgresContacts,
+    facts_of,
+    full_name,
+    group_facts,
+    group_relations,
+    members_of,
+    thread_relations,
+)
 from ent_notify.store.database import Database, Record, Session, Transaction
 from ent_notify.store.sending_guard import PostgresGuard
 from ent_notify.store.sending_guard import people as addressed_people

@@ -1096,6 +1096,34 @@ begin
     return null;
 end $$;
 
+CREATE FUNCTION ent_notify.go_on_recalling(wanted bigint, most integer, at timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    r recall_run;
+    found_conversations bigint[];
+    found_seqs int[];
+    taken int;
+begin
+    select * into r from recall_run where id = wanted and ended_at is null for update skip locked;
+    if r.id is null then
+        return false;
+    end if;
+    select array_agg(x.conversation_id), array_agg(x.seq) into found_conversations, found_seqs
+    from (
+        select m.conversation_id, m.seq from message m
+        where m.author_id = r.person_id and m.posted_at between r.since and r.until and m.recalled_at is null
+        order by m.posted_at desc limit most
+    ) x;
+    taken := withdraw_messages(found_conversations, found_seqs, r.done_by, r.reason, r.id, at);
+    update recall_run set
+        recalled = recalled + taken,
+        ended_at = case when coalesce(cardinality(found_seqs), 0) < most then at end
+    where id = r.id;
+    return coalesce(cardinality(found_seqs), 0) >= most;
+end $$;
+
 CREATE FUNCTION ent_notify.guardians_changed() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -1207,6 +1235,8 @@ CREATE FUNCTION ent_notify.held_conversations(at timestamp with time zone) RETUR
     union
     select p.conversation_id from ent_notify.standing_holds(at) h
     join ent_notify.participant p on p.person_id = h.person_id
+    union
+    select m.conversation_id from ent_notify.message_hold m
 $$;
 
 CREATE FUNCTION ent_notify.held_notifications(at timestamp with time zone) RETURNS TABLE(notification_id bigint)
@@ -1242,6 +1272,31 @@ CREATE FUNCTION ent_notify.here() RETURNS text
         || (select oid from pg_database where datname = current_database())::text
 $$;
 
+CREATE FUNCTION ent_notify.hold_told(author integer, who text, why text, at timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    told bigint;
+    held int := 0;
+begin
+    perform relay(10000);
+    for told in
+        select k.notification_id
+        from message m
+        join notification n on n.idempotency_key = 'message:' || m.conversation_id || ':' || m.seq
+        join campaign k on k.notification_id = n.id and k.state = 0
+        where m.author_id = author and m.posted_at > at - interval '8 days' and m.recalled_at is null
+          and (k.planned_at is null or exists (select from chunk h where h.campaign_id = k.notification_id and h.state in (0, 1, 2)))
+        order by k.notification_id
+    loop
+        perform pause_campaign(told, who, why, at);
+        insert into held_campaign (campaign_id, person_id) values (told, author) on conflict do nothing;
+        held := held + 1;
+    end loop;
+    return held;
+end $$;
+
 CREATE FUNCTION ent_notify.homework_root() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -1267,6 +1322,17 @@ CREATE FUNCTION ent_notify.in_hand(campaign bigint) RETURNS integer
     AS $$
     select coalesce(sum(size - accepted - suppressed - failed), 0)::int from chunk where campaign_id = campaign and state = 2
 $$;
+
+CREATE FUNCTION ent_notify.keep_held() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    if exists (select from ent_notify.message_hold h where h.conversation_id = old.conversation_id and h.seq = old.seq) then
+        raise exception 'message % of conversation % was reported, and is kept until its case is dismissed',
+            old.seq, old.conversation_id using errcode = 'EN004';
+    end if;
+    return old;
+end $$;
 
 CREATE FUNCTION ent_notify.load_mail(chunks bigint[], fences integer[], firsts integer[], lasts integer[], of_retries boolean[], at timestamp with time zone) RETURNS TABLE(part integer, target integer, attempt integer, address text, language text, name text, children text[], withheld text)
     LANGUAGE plpgsql STABLE ROWS 500
@@ -2240,6 +2306,11 @@ declare
     c conversation;
     p participant;
 begin
+    perform safety_lock(false);
+    said := why_not_write(author, wanted, null, null, at);
+    if said is not null and exists (select from parts(author, array[wanted], at)) then
+        return;
+    end if;
     select * into c from conversation where id = wanted for no key update;
     select * into p from participant where conversation_id = wanted and person_id = author;
     if c.id is null
@@ -2257,7 +2328,7 @@ begin
     ) then
         said := 'blocked';
     elsif not checked and (p.checked_at is null or p.checked_at < check_after or p.checked_at > at
-                           or p.checked_at <= (select max(r.changed_at) from contact_rules r)) then
+                           or p.checked_at <= c.peopled_at or p.checked_at <= (select max(r.changed_at) from contact_rules r)) then
         said := 'check';
     else
         said := 'posted';
@@ -2536,6 +2607,13 @@ begin
     return answer;
 end $$;
 
+CREATE FUNCTION ent_notify.refuse_audit_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    raise exception 'what was done is written down for good: % is only added to', tg_table_name using errcode = 'EN004';
+end $$;
+
 CREATE FUNCTION ent_notify.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -2797,6 +2875,17 @@ begin
     get diagnostics ended = row_count;
     perform note_rights_changed(array[who]);
     return ended;
+end $$;
+
+CREATE FUNCTION ent_notify.safety_lock(alone boolean) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+    if alone then
+        perform pg_advisory_xact_lock(hashtextextended('ent_notify.safety', 0));
+    else
+        perform pg_advisory_xact_lock_shared(hashtextextended('ent_notify.safety', 0));
+    end if;
 end $$;
 
 CREATE FUNCTION ent_notify.search_query(typed text) RETURNS tsquery
@@ -3103,6 +3192,35 @@ begin
     return true;
 end $$;
 
+CREATE FUNCTION ent_notify.strike(author integer, strikes integer, most integer, at timestamp with time zone) RETURNS boolean
+    LANGUAGE sql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    insert into sender_cells as s (person_id, alarm) values (author, at + interval '1 hour' * strikes / most)
+    on conflict (person_id) do update set alarm = greatest(s.alarm, at) + interval '1 hour' * strikes / most
+    returning alarm > at + interval '1 hour'
+$$;
+
+CREATE FUNCTION ent_notify.take_evidence(conversations bigint[], seqs integer[], at timestamp with time zone) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    insert into evidence (conversation_id, seq, author_id, subject, body, earlier, attachments, posted_at, taken_at)
+    select m.conversation_id, m.seq, m.author_id, c.subject, m.body,
+           coalesce((
+               select jsonb_agg(jsonb_build_object('body', h.body, 'changed_at', h.changed_at) order by h.id)
+               from message_change h where h.conversation_id = m.conversation_id and h.seq = m.seq and h.kind = 1
+           ), '[]'),
+           coalesce((
+               select jsonb_agg(jsonb_build_object('name', f.name, 'type', f.type, 'size', f.size, 'sha256', encode(f.digest, 'hex'))
+                                order by f.id)
+               from attachment f where f.conversation_id = m.conversation_id and f.seq = m.seq
+           ), '[]'), m.posted_at, at
+    from unnest(conversations, seqs) w (conversation_id, seq)
+    join message m on m.conversation_id = w.conversation_id and m.seq = w.seq and m.recalled_at is null
+    join conversation c on c.id = m.conversation_id
+$$;
+
 CREATE FUNCTION ent_notify.take_from_sender(who text, at timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -3193,6 +3311,38 @@ begin
     where h.id = c.id;
 end $$;
 
+CREATE FUNCTION ent_notify.take_recipients(author integer, scopes smallint[], refs integer[], most integer, burst integer, refill interval, at timestamp with time zone) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    cells sender_cells;
+    everybody bigint;
+    fresh bigint;
+    new_tat timestamptz;
+begin
+    insert into sender_cells (person_id) values (author) on conflict do nothing;
+    select * into cells from sender_cells where person_id = author for update;
+    select coalesce(sum(z.people), 0), coalesce(sum(z.people) filter (where l.author_id is null), 0) into everybody, fresh
+    from unnest(scopes, refs) a (scope, ref)
+    cross join lateral (
+        select case when a.scope = 3 then 1 else (select count(distinct u.person_id) from people_under(a.scope, a.ref, at, at) u) end
+    ) z (people)
+    left join lately_written l
+        on l.author_id = author and l.scope = a.scope and l.ref = a.ref and l.written_at > at - interval '1 day';
+    new_tat := greatest(cells.tat, at) + refill * fresh / burst;
+    if everybody > most then
+        return 'most';
+    elsif fresh > 0 and new_tat > at + refill then
+        return 'velocity';
+    end if;
+    update sender_cells set tat = new_tat where person_id = author and fresh > 0;
+    insert into lately_written (author_id, scope, ref, written_at)
+    select distinct author, a.scope, a.ref, at from unnest(scopes, refs) a (scope, ref)
+    on conflict (author_id, scope, ref) do update set written_at = excluded.written_at;
+    return 'taken';
+end $$;
+
 CREATE FUNCTION ent_notify.text_changed() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -3239,6 +3389,52 @@ begin
     return null;
 end $$;
 
+CREATE FUNCTION ent_notify.why_not_write(author integer, wanted bigint, sole integer, groups integer[], at timestamp with time zone) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    c conversation;
+    kept smallint := (select r.kind from restraint r where r.person_id = author and (r.until is null or r.until > at));
+    stopped smallint;
+begin
+    if wanted is not null and (kept is not null or exists (select from frozen_area)) then
+        select * into c from conversation where id = wanted;
+        if c.shape = 7 then
+            return null;
+        end if;
+        sole := (select p from unnest(c.pair) p where p <> author);
+    end if;
+    if kept = 1 then
+        return 'quarantined';
+    elsif kept = 2 and not exists (select from person p where p.id = sole and p.profile >= 3) then
+        return 'restricted';
+    elsif not exists (select from frozen_area) then
+        return null;
+    end if;
+    with concerned as materialized (
+        select s.uai from near_groups(author, at) g join school s on s.id = g.school_id
+        union
+        select s.uai
+        from conversation_key y join people_group g on g.id = y.ref join school s on s.id = g.school_id
+        where y.conversation_id = wanted and y.scope in (1, 2)
+        union
+        select s.uai from near_groups(c.about_id, at) g join school s on s.id = g.school_id
+        union
+        select s.uai from people_group g join school s on s.id = g.school_id where g.id = any (groups)
+    )
+    select max(f.tier) into stopped
+    from frozen_area f, person w
+    where w.id = author
+      and exists (
+          select from unnest(f.prefixes) x (prefix)
+          where x.prefix = '' or exists (select from concerned k where starts_with(k.uai, x.prefix))
+      )
+      and not (f.tier = 2 and w.profile >= 3)
+      and not (f.tier < 3 and w.profile >= 3 and coalesce(w.function, '') = any (f.functions));
+    return 'frozen_' || stopped;
+end $$;
+
 CREATE FUNCTION ent_notify.withdraw_again(stopped_campaign bigint) RETURNS void
     LANGUAGE sql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -3247,6 +3443,63 @@ CREATE FUNCTION ent_notify.withdraw_again(stopped_campaign bigint) RETURNS void
     from notification n join notification w on w.root = coalesce(n.root, n.id) and w.withdraws is not null
     where n.id = stopped_campaign and k.notification_id = w.id and k.state < 2 and k.planned_at is not null
 $$;
+
+CREATE FUNCTION ent_notify.withdraw_messages(conversations bigint[], seqs integer[], taken_by text, why text, of_run bigint, at timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+declare
+    taken int;
+    told bigint;
+begin
+    perform from conversation c where c.id = any (conversations) order by c.id for no key update;
+    select array_agg(m.conversation_id order by m.conversation_id, m.seq), array_agg(m.seq order by m.conversation_id, m.seq)
+    into conversations, seqs
+    from unnest(conversations, seqs) w (conversation_id, seq)
+    join message m on m.conversation_id = w.conversation_id and m.seq = w.seq and m.recalled_at is null;
+    if conversations is null then
+        return 0;
+    end if;
+    perform take_evidence(conversations, seqs, at);
+    insert into message_change (conversation_id, seq, kind, changed_by, changed_at, read_by, run)
+    select m.conversation_id, m.seq, 2, 0, at, array(   -- (0: not its author)
+               select p.person_id from participant p
+               where p.conversation_id = m.conversation_id and p.read_seq >= m.seq and p.first_seq <= m.seq
+                 and coalesce(p.until_seq, m.seq) >= m.seq and p.person_id <> m.author_id
+               order by p.person_id
+           ), of_run
+    from unnest(conversations, seqs) w (conversation_id, seq)
+    join message m on m.conversation_id = w.conversation_id and m.seq = w.seq;
+    update message_change h set body = null
+    from unnest(conversations, seqs) w (conversation_id, seq)
+    where h.conversation_id = w.conversation_id and h.seq = w.seq and h.kind = 1;
+    delete from message_due d using unnest(conversations, seqs) w (conversation_id, seq)
+    where d.conversation_id = w.conversation_id and d.seq = w.seq;
+    update message m set body = '', recalled_at = at, recalled_by = 0
+    from unnest(conversations, seqs) w (conversation_id, seq)
+    where m.conversation_id = w.conversation_id and m.seq = w.seq;
+    get diagnostics taken = row_count;
+    -- whoever began a conversation chose its subject with its first message
+    update conversation c set moved = this_transaction(),
+        subject = case when exists (
+            select from unnest(conversations, seqs) w (conversation_id, seq) where w.conversation_id = c.id and w.seq = 1
+        ) then '–' else c.subject end
+    where c.id = any (conversations);
+    while exists (
+        select from unnest(conversations, seqs) w (conversation_id, seq)
+        join notification n on n.idempotency_key = 'message:' || w.conversation_id || ':' || w.seq and n.feed_seq is null
+    ) loop
+        perform relay(10000);
+    end loop;
+    for told in
+        select n.id from unnest(conversations, seqs) w (conversation_id, seq)
+        join notification n on n.idempotency_key = 'message:' || w.conversation_id || ':' || w.seq
+        order by n.id
+    loop
+        perform recall_campaign(told, taken_by, why, at);
+    end loop;
+    return taken;
+end $$;
 
 CREATE TEXT SEARCH DICTIONARY ent_notify.french_word (
     TEMPLATE = pg_catalog.simple,
@@ -3519,6 +3772,7 @@ CREATE TABLE ent_notify.conversation (
     closed_by integer,
     subject_words tsvector GENERATED ALWAYS AS (ent_notify.words_of(subject)) STORED,
     schools integer[],
+    peopled_at timestamp with time zone,
     CONSTRAINT conversation_subject_check CHECK (((char_length(subject) >= 1) AND (char_length(subject) <= 200)))
 );
 
@@ -3597,6 +3851,28 @@ CREATE TABLE ent_notify.event_type (
     ends_after jsonb DEFAULT '[]'::jsonb NOT NULL
 );
 
+CREATE TABLE ent_notify.evidence (
+    id bigint NOT NULL,
+    conversation_id bigint NOT NULL,
+    seq integer NOT NULL,
+    author_id integer NOT NULL,
+    subject text NOT NULL,
+    body text NOT NULL,
+    earlier jsonb NOT NULL,
+    attachments jsonb NOT NULL,
+    posted_at timestamp with time zone NOT NULL,
+    taken_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ent_notify.evidence ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.evidence_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE ent_notify.fair_share (
     lane_id smallint NOT NULL,
     urgency smallint NOT NULL,
@@ -3609,6 +3885,17 @@ CREATE TABLE ent_notify.feed (
     only_row boolean DEFAULT true NOT NULL,
     last_seq bigint NOT NULL,
     CONSTRAINT feed_only_row_check CHECK (only_row)
+);
+
+CREATE TABLE ent_notify.frozen_area (
+    area text NOT NULL,
+    prefixes text[] NOT NULL,
+    tier smallint NOT NULL,
+    functions text[] NOT NULL,
+    since timestamp with time zone NOT NULL,
+    done_by text NOT NULL,
+    reason text NOT NULL,
+    CONSTRAINT frozen_area_tier_check CHECK (((tier >= 1) AND (tier <= 3)))
 );
 
 CREATE UNLOGGED TABLE ent_notify.gateway_node (
@@ -3624,6 +3911,11 @@ CREATE TABLE ent_notify.guardian_link (
     kinship text DEFAULT ''::text NOT NULL,
     restricted boolean DEFAULT false NOT NULL,
     CONSTRAINT guardian_link_legal_level_check CHECK (((legal_level >= 0) AND (legal_level <= 2)))
+);
+
+CREATE TABLE ent_notify.held_campaign (
+    campaign_id bigint NOT NULL,
+    person_id integer NOT NULL
 );
 
 ALTER TABLE ent_notify.hold ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -3707,6 +3999,13 @@ CREATE TABLE ent_notify.late_word (
     reason text NOT NULL
 );
 
+CREATE TABLE ent_notify.lately_written (
+    author_id integer NOT NULL,
+    scope smallint NOT NULL,
+    ref integer NOT NULL,
+    written_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE ent_notify.lesson (
     group_id integer NOT NULL,
     external_id text NOT NULL,
@@ -3751,7 +4050,8 @@ CREATE TABLE ent_notify.message_change (
     changed_by integer NOT NULL,
     changed_at timestamp with time zone NOT NULL,
     read_by integer[],
-    moved bigint DEFAULT ent_notify.this_transaction() NOT NULL
+    moved bigint DEFAULT ent_notify.this_transaction() NOT NULL,
+    run bigint
 );
 
 ALTER TABLE ent_notify.message_change ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -3776,7 +4076,8 @@ CREATE TABLE ent_notify.message_draft (
     refusal text,
     sent_to bigint,
     sent_seq integer,
-    updated_at timestamp with time zone NOT NULL
+    updated_at timestamp with time zone NOT NULL,
+    held boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE ent_notify.message_draft ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -3791,7 +4092,8 @@ ALTER TABLE ent_notify.message_draft ALTER COLUMN id ADD GENERATED ALWAYS AS IDE
 CREATE TABLE ent_notify.message_due (
     place bigint NOT NULL,
     conversation_id bigint NOT NULL,
-    seq integer NOT NULL
+    seq integer NOT NULL,
+    held boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE ent_notify.message_due ALTER COLUMN place ADD GENERATED ALWAYS AS IDENTITY (
@@ -3801,6 +4103,13 @@ ALTER TABLE ent_notify.message_due ALTER COLUMN place ADD GENERATED ALWAYS AS ID
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE ent_notify.message_hold (
+    conversation_id bigint NOT NULL,
+    seq integer NOT NULL,
+    case_id bigint NOT NULL,
+    placed_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE ent_notify.message_html (
@@ -3814,6 +4123,35 @@ CREATE TABLE ent_notify.message_words (
     conversation_id bigint NOT NULL,
     seq integer NOT NULL,
     words tsvector NOT NULL
+);
+
+CREATE TABLE ent_notify.moderation_case (
+    id bigint NOT NULL,
+    kind smallint NOT NULL,
+    person_id integer NOT NULL,
+    conversation_id bigint,
+    seq integer,
+    schools text[] NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    closed_at timestamp with time zone,
+    decision text
+);
+
+ALTER TABLE ent_notify.moderation_case ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.moderation_case_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ent_notify.moderation_report (
+    case_id bigint NOT NULL,
+    reporter_id integer NOT NULL,
+    reason text NOT NULL,
+    note text NOT NULL,
+    reported_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE ent_notify.notification (
@@ -3984,6 +4322,27 @@ CREATE TABLE ent_notify.reading_choice (
     changed_by text NOT NULL
 );
 
+CREATE TABLE ent_notify.recall_run (
+    id bigint NOT NULL,
+    person_id integer NOT NULL,
+    since timestamp with time zone NOT NULL,
+    until timestamp with time zone NOT NULL,
+    done_by text NOT NULL,
+    reason text NOT NULL,
+    recalled integer DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone
+);
+
+ALTER TABLE ent_notify.recall_run ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.recall_run_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE ent_notify.recalled_reader (
     notification_id bigint NOT NULL,
     bucket integer NOT NULL,
@@ -3996,6 +4355,16 @@ CREATE TABLE ent_notify.reminded (
     is_test boolean NOT NULL,
     due date NOT NULL,
     at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE ent_notify.restraint (
+    person_id integer NOT NULL,
+    kind smallint NOT NULL,
+    since timestamp with time zone NOT NULL,
+    until timestamp with time zone,
+    done_by text NOT NULL,
+    reason text NOT NULL,
+    CONSTRAINT restraint_kind_check CHECK ((kind = ANY (ARRAY[1, 2])))
 );
 
 CREATE TABLE ent_notify.retention_run (
@@ -4065,6 +4434,26 @@ ALTER TABLE ent_notify.rights_request ALTER COLUMN id ADD GENERATED ALWAYS AS ID
     CACHE 1
 );
 
+CREATE TABLE ent_notify.safety_audit (
+    id bigint NOT NULL,
+    done_at timestamp with time zone NOT NULL,
+    done_by text NOT NULL,
+    act text NOT NULL,
+    about text NOT NULL,
+    case_id bigint,
+    schools text[] NOT NULL,
+    reason text NOT NULL
+);
+
+ALTER TABLE ent_notify.safety_audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.safety_audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE ent_notify.same_human (
     person_id integer NOT NULL,
     other_id integer NOT NULL,
@@ -4107,6 +4496,12 @@ CREATE UNLOGGED TABLE ent_notify.seen (
 CREATE TABLE ent_notify.sender (
     name text NOT NULL,
     tat timestamp with time zone NOT NULL
+);
+
+CREATE TABLE ent_notify.sender_cells (
+    person_id integer NOT NULL,
+    tat timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    alarm timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
 );
 
 CREATE TABLE ent_notify.sender_limit (
@@ -4163,7 +4558,7 @@ ALTER TABLE ONLY ent_notify.outcome ATTACH PARTITION ent_notify.outcome_rest DEF
 
 INSERT INTO ent_notify.feed VALUES (true, 0);
 
-INSERT INTO ent_notify.instance VALUES (true, '\xd0a3eb68ca414d0fbc6cae801287724af2f94428f9124527b46e48228c3bb45d', NULL);
+INSERT INTO ent_notify.instance VALUES (true, '\x300c7841cbb64643938c7e83ade5b229f7fd16bf3df844c3abd4d8dcd8e02854', NULL);
 
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
@@ -4184,6 +4579,8 @@ SELECT pg_catalog.setval('ent_notify.conversation_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.device_id_seq', 1, false);
 
+SELECT pg_catalog.setval('ent_notify.evidence_id_seq', 1, false);
+
 SELECT pg_catalog.setval('ent_notify.hold_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.homework_id_seq', 1, false);
@@ -4196,15 +4593,21 @@ SELECT pg_catalog.setval('ent_notify.message_draft_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.message_due_place_seq', 1, false);
 
+SELECT pg_catalog.setval('ent_notify.moderation_case_id_seq', 1, false);
+
 SELECT pg_catalog.setval('ent_notify.notification_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.people_group_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.person_id_seq', 1, false);
 
+SELECT pg_catalog.setval('ent_notify.recall_run_id_seq', 1, false);
+
 SELECT pg_catalog.setval('ent_notify.retention_run_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.rights_request_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.safety_audit_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.school_id_seq', 1, false);
 
@@ -4285,17 +4688,26 @@ ALTER TABLE ONLY ent_notify.erasure
 ALTER TABLE ONLY ent_notify.event_type
     ADD CONSTRAINT event_type_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY ent_notify.evidence
+    ADD CONSTRAINT evidence_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY ent_notify.fair_share
     ADD CONSTRAINT fair_share_pkey PRIMARY KEY (lane_id, urgency, party);
 
 ALTER TABLE ONLY ent_notify.feed
     ADD CONSTRAINT feed_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY ent_notify.frozen_area
+    ADD CONSTRAINT frozen_area_pkey PRIMARY KEY (area);
+
 ALTER TABLE ONLY ent_notify.gateway_node
     ADD CONSTRAINT gateway_node_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ent_notify.guardian_link
     ADD CONSTRAINT guardian_link_pkey PRIMARY KEY (pupil_id, guardian_id);
+
+ALTER TABLE ONLY ent_notify.held_campaign
+    ADD CONSTRAINT held_campaign_pkey PRIMARY KEY (campaign_id);
 
 ALTER TABLE ONLY ent_notify.hold
     ADD CONSTRAINT hold_pkey PRIMARY KEY (id);
@@ -4324,6 +4736,9 @@ ALTER TABLE ONLY ent_notify.lane
 ALTER TABLE ONLY ent_notify.late_word
     ADD CONSTRAINT late_word_pkey PRIMARY KEY (chunk_id, target);
 
+ALTER TABLE ONLY ent_notify.lately_written
+    ADD CONSTRAINT lately_written_pkey PRIMARY KEY (author_id, scope, ref);
+
 ALTER TABLE ONLY ent_notify.lesson
     ADD CONSTRAINT lesson_pkey PRIMARY KEY (group_id, external_id);
 
@@ -4342,6 +4757,9 @@ ALTER TABLE ONLY ent_notify.message_draft
 ALTER TABLE ONLY ent_notify.message_due
     ADD CONSTRAINT message_due_pkey PRIMARY KEY (place);
 
+ALTER TABLE ONLY ent_notify.message_hold
+    ADD CONSTRAINT message_hold_pkey PRIMARY KEY (conversation_id, seq);
+
 ALTER TABLE ONLY ent_notify.message_html
     ADD CONSTRAINT message_html_pkey PRIMARY KEY (conversation_id, seq);
 
@@ -4350,6 +4768,12 @@ ALTER TABLE ONLY ent_notify.message
 
 ALTER TABLE ONLY ent_notify.message_words
     ADD CONSTRAINT message_words_pkey PRIMARY KEY (conversation_id, seq);
+
+ALTER TABLE ONLY ent_notify.moderation_case
+    ADD CONSTRAINT moderation_case_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.moderation_report
+    ADD CONSTRAINT moderation_report_pkey PRIMARY KEY (case_id, reporter_id);
 
 ALTER TABLE ONLY ent_notify.notification
     ADD CONSTRAINT notification_feed_seq_key UNIQUE (feed_seq);
@@ -4399,11 +4823,17 @@ ALTER TABLE ONLY ent_notify.reading_choice
 ALTER TABLE ONLY ent_notify.reading
     ADD CONSTRAINT reading_pkey PRIMARY KEY (person_id);
 
+ALTER TABLE ONLY ent_notify.recall_run
+    ADD CONSTRAINT recall_run_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY ent_notify.recalled_reader
     ADD CONSTRAINT recalled_reader_pkey PRIMARY KEY (notification_id, bucket);
 
 ALTER TABLE ONLY ent_notify.reminded
     ADD CONSTRAINT reminded_pkey PRIMARY KEY (school_id, evening, is_test, due);
+
+ALTER TABLE ONLY ent_notify.restraint
+    ADD CONSTRAINT restraint_pkey PRIMARY KEY (person_id);
 
 ALTER TABLE ONLY ent_notify.retention_run
     ADD CONSTRAINT retention_run_night_key UNIQUE (night);
@@ -4426,6 +4856,9 @@ ALTER TABLE ONLY ent_notify.rights_head
 ALTER TABLE ONLY ent_notify.rights_request
     ADD CONSTRAINT rights_request_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY ent_notify.safety_audit
+    ADD CONSTRAINT safety_audit_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY ent_notify.same_human
     ADD CONSTRAINT same_human_pkey PRIMARY KEY (person_id, other_id);
 
@@ -4443,6 +4876,9 @@ ALTER TABLE ONLY ent_notify.school
 
 ALTER TABLE ONLY ent_notify.seen
     ADD CONSTRAINT seen_pkey PRIMARY KEY (person_id);
+
+ALTER TABLE ONLY ent_notify.sender_cells
+    ADD CONSTRAINT sender_cells_pkey PRIMARY KEY (person_id);
 
 ALTER TABLE ONLY ent_notify.sender_limit
     ADD CONSTRAINT sender_limit_pkey PRIMARY KEY (only_row);
@@ -4523,7 +4959,11 @@ CREATE UNIQUE INDEX device_token ON ent_notify.device USING btree (provider, tok
 
 CREATE INDEX erasure_unswept ON ent_notify.erasure USING btree (sweep_at) WHERE (swept_at IS NULL);
 
+CREATE INDEX evidence_message ON ent_notify.evidence USING btree (conversation_id, seq);
+
 CREATE INDEX guardian_link_guardian ON ent_notify.guardian_link USING btree (guardian_id) INCLUDE (pupil_id, legal_level, restricted);
+
+CREATE INDEX held_campaign_person ON ent_notify.held_campaign USING btree (person_id);
 
 CREATE INDEX hold_standing ON ent_notify.hold USING btree (id) WHERE (lifted_at IS NULL);
 
@@ -4535,6 +4975,8 @@ CREATE INDEX homework_reminder_of ON ent_notify.homework_reminder USING gin (hom
 
 CREATE INDEX homework_reminder_past ON ent_notify.homework_reminder USING btree (expires_at);
 
+CREATE INDEX lately_written_old ON ent_notify.lately_written USING btree (written_at);
+
 CREATE INDEX lesson_base_day ON ent_notify.lesson USING btree (group_id, base_day);
 
 CREATE INDEX lesson_now_day ON ent_notify.lesson USING btree (group_id, now_day);
@@ -4543,13 +4985,23 @@ CREATE INDEX lesson_past ON ent_notify.lesson USING btree (GREATEST(base_day, no
 
 CREATE INDEX membership_person ON ent_notify.membership USING btree (person_id) INCLUDE (group_id, valid_from, valid_until);
 
+CREATE INDEX message_author ON ent_notify.message USING btree (author_id, posted_at) WHERE (recalled_at IS NULL);
+
 CREATE INDEX message_change_message ON ent_notify.message_change USING btree (conversation_id, seq, id);
+
+CREATE INDEX message_change_run ON ent_notify.message_change USING btree (run) WHERE (run IS NOT NULL);
 
 CREATE INDEX message_draft_author ON ent_notify.message_draft USING btree (author_id, id);
 
-CREATE INDEX message_draft_due ON ent_notify.message_draft USING btree (due_at) WHERE (state = 1);
+CREATE INDEX message_draft_due ON ent_notify.message_draft USING btree (due_at) WHERE ((state = 1) AND (NOT held));
 
 CREATE INDEX message_due_message ON ent_notify.message_due USING btree (conversation_id, seq);
+
+CREATE INDEX message_due_next ON ent_notify.message_due USING btree (place) WHERE (NOT held);
+
+CREATE UNIQUE INDEX moderation_case_message ON ent_notify.moderation_case USING btree (conversation_id, seq);
+
+CREATE INDEX moderation_case_open ON ent_notify.moderation_case USING btree (id) WHERE (closed_at IS NULL);
 
 CREATE INDEX notification_published ON ent_notify.notification USING btree (published_at) INCLUDE (feed_seq);
 
@@ -4591,6 +5043,8 @@ CREATE INDEX preference_refused ON ent_notify.preference USING btree (channel, c
 
 CREATE INDEX presence_node ON ent_notify.presence USING btree (node);
 
+CREATE INDEX recall_run_open ON ent_notify.recall_run USING btree (id) WHERE (ended_at IS NULL);
+
 CREATE INDEX reminded_at ON ent_notify.reminded USING btree (at);
 
 CREATE INDEX retention_run_open ON ent_notify.retention_run USING btree (id) WHERE (state = 'running'::text);
@@ -4600,6 +5054,8 @@ CREATE INDEX retraction_old ON ent_notify.retraction USING btree (retracted_at);
 CREATE INDEX rights_request_open ON ent_notify.rights_request USING btree (deadline) WHERE (state = ANY (ARRAY['open'::text, 'held'::text]));
 
 CREATE INDEX rights_request_person ON ent_notify.rights_request USING btree (person_id);
+
+CREATE INDEX safety_audit_case ON ent_notify.safety_audit USING btree (case_id);
 
 CREATE INDEX same_human_other ON ent_notify.same_human USING btree (other_id);
 
@@ -4637,6 +5093,8 @@ ALTER INDEX ent_notify.outcome_on_screen ATTACH PARTITION ent_notify.outcome_res
 
 ALTER INDEX ent_notify.outcome_pkey ATTACH PARTITION ent_notify.outcome_rest_pkey;
 
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON ent_notify.safety_audit FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.refuse_audit_change();
+
 CREATE TRIGGER attachment_gone AFTER DELETE ON ent_notify.attachment REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.give_room_back();
 
 CREATE TRIGGER audit_stays BEFORE DELETE OR UPDATE ON ent_notify.audit FOR EACH ROW EXECUTE FUNCTION ent_notify.refuse_change();
@@ -4650,6 +5108,8 @@ CREATE TRIGGER guardian_changed AFTER UPDATE ON ent_notify.guardian_link REFEREN
 CREATE TRIGGER guardian_removed AFTER DELETE ON ent_notify.guardian_link REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.guardians_changed();
 
 CREATE TRIGGER homework_root BEFORE INSERT ON ent_notify.notification FOR EACH ROW WHEN ((new.type = ANY (ARRAY['HomeworkAssigned'::text, 'TestAnnounced'::text, 'HomeworkChanged'::text, 'HomeworkWithdrawn'::text]))) EXECUTE FUNCTION ent_notify.homework_root();
+
+CREATE TRIGGER keep_held BEFORE DELETE ON ent_notify.message FOR EACH ROW EXECUTE FUNCTION ent_notify.keep_held();
 
 CREATE TRIGGER membership_added AFTER INSERT ON ent_notify.membership REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ent_notify.memberships_changed();
 
@@ -4753,6 +5213,9 @@ ALTER TABLE ONLY ent_notify.message_html
 
 ALTER TABLE ONLY ent_notify.message_words
     ADD CONSTRAINT message_words_conversation_id_seq_fkey FOREIGN KEY (conversation_id, seq) REFERENCES ent_notify.message(conversation_id, seq) ON DELETE CASCADE;
+
+ALTER TABLE ONLY ent_notify.moderation_report
+    ADD CONSTRAINT moderation_report_case_id_fkey FOREIGN KEY (case_id) REFERENCES ent_notify.moderation_case(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ent_notify.participant
     ADD CONSTRAINT participant_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES ent_notify.conversation(id) ON DELETE CASCADE;

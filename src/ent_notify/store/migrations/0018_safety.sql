@@ -352,13 +352,13 @@ create table safety_audit (
 );
 create index safety_audit_case on safety_audit (case_id);
 
-create function refuse_change() returns trigger
+create function refuse_audit_change() returns trigger
 language plpgsql as $$
 begin
     raise exception 'what was done is written down for good: % is only added to', tg_table_name using errcode = 'EN004';
 end $$;
 create trigger append_only before update or delete or truncate on safety_audit
-for each statement execute function refuse_change();
+for each statement execute function refuse_audit_change();
 
 -- ---------------------------------------------------------------- taking back
 
