@@ -10,7 +10,7 @@ from ent_notify.asgi.acknowledgements import AskBody
 from ent_notify.asgi.problems import Problem
 from ent_notify.asgi.router import Call, Route
 from ent_notify.asgi.shapes import FROM_TEXT, PROSE, TEXT, WHOLE, Instant, Shape
-from ent_notify.errors import NotAllowed, NotFound
+from ent_notify.errors import NotAllowed, NotFound, Suspended, TooManyRecipients
 from ent_notify.model import conversations as model
 from ent_notify.policy.messages import MAX_BODY, MAX_SUBJECT
 
@@ -148,6 +148,8 @@ async def start(call: Call) -> Posted:
     """Open a conversation."""
     try:
         conversation, seq = await call.engine.conversations.open(call.reader, call.given(NewConversation).model())
+    except (Suspended, TooManyRecipients):
+        raise  # these are about who writes, and say nothing of whom they write to
     except (NotFound, NotAllowed):
         # One answer for both, so that nobody learns by asking which ids there are.
         raise Problem(403, "Not allowed", "You may not open a conversation with one of these people.") from None

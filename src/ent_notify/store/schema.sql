@@ -4558,7 +4558,7 @@ ALTER TABLE ONLY ent_notify.outcome ATTACH PARTITION ent_notify.outcome_rest DEF
 
 INSERT INTO ent_notify.feed VALUES (true, 0);
 
-INSERT INTO ent_notify.instance VALUES (true, '\x300c7841cbb64643938c7e83ade5b229f7fd16bf3df844c3abd4d8dcd8e02854', NULL);
+INSERT INTO ent_notify.instance VALUES (true, '\x86db59f0ced54da6a25607fe4b5d4740b1994b2be4494290ab58a4304ed454e6', NULL);
 
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
