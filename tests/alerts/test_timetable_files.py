@@ -15,6 +15,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ent_notify.cli import cli
+from ent_notify.clock import SystemClock
 from ent_notify.directory import timetables
 from ent_notify.directory.recurrence import rule_from
 from ent_notify.directory.timetables import Reading, TimetableFile, read_timetable
@@ -243,14 +244,17 @@ def test_the_command_says_what_it_read_and_what_it_refused(
 ) -> None:
     monkeypatch.setenv("ENT_NOTIFY_STORE__DSN", town_dsn)
     monkeypatch.chdir(tmp_path)
-    lessons = [
-        {"id": "1", "subject": "Art", "starts_at": "2030-09-09T08:00:00Z", "ends_at": "2030-09-09T09:00:00Z"},
-        {"id": "2", "subject": "Art", "starts_at": "soon", "ends_at": "2030-09-09T09:00:00Z"},
-    ]
+    start = SystemClock().now() + timedelta(days=2)  # (a command lives in the present)
+    good = {"id": "1", "subject": "Art", "starts_at": start.isoformat(), "ends_at": f"{start + timedelta(hours=1)}"}
     file = tmp_path / "6A.json"
-    file.write_text(json.dumps(lessons), encoding="utf-8")
-    result = CliRunner().invoke(
-        cli, ["timetable", "import", str(file), "--school", SCHOOL, "--group", CLASS, "--dry-run"]
-    )
-    assert isinstance(result.exception, MalformedTimetable)  # the year 2030 is too far ahead to be read
-    assert "soon" in str(result.exception)
+    file.write_text(json.dumps([good, good | {"id": "2", "starts_at": "soon"}]), encoding="utf-8")
+    command = ["timetable", "import", str(file), "--school", SCHOOL, "--group", CLASS]
+    result = CliRunner().invoke(cli, [*command, "--dry-run"], standalone_mode=False)
+    assert result.return_value == 1 and "1 lessons read; 0 would change" in result.output
+    assert "lesson 2 of the list" in result.output and "soon" in result.output
+    file.write_text(json.dumps([good]), encoding="utf-8")
+    result = CliRunner().invoke(cli, [*command, "--json"], standalone_mode=False)
+    assert (result.return_value, json.loads(result.output)["refused"]) == (0, [])
+    file.write_text("[]", encoding="utf-8")
+    result = CliRunner().invoke(cli, command, standalone_mode=False)
+    assert isinstance(result.exception, MalformedTimetable) and "no lesson" in str(result.exception)
