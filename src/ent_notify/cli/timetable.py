@@ -18,7 +18,12 @@ _SHOWN = 20
 
 @click.group(short_help="Import the timetable of a school.")
 def timetable() -> None:
-    """Timetables: the engine finds what changed, and workers tell it when it matters."""
+    """Take timetables in: the engine finds what changed, and workers tell it when it matters.
+
+    \b
+    Example:
+      ent-notify timetable import 6A.ics --school 0541234A --dry-run
+    """
 
 
 @timetable.command("import", short_help="Take an iCalendar file, or lessons as JSON.")
