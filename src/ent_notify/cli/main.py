@@ -35,6 +35,7 @@ from ent_notify.cli.gdpr import gdpr
 from ent_notify.cli.guardians import guardians
 from ent_notify.cli.receipts import take_bounce, undo_drops
 from ent_notify.cli.retention import retention
+from ent_notify.cli.safety import safety
 from ent_notify.cli.services import gateway, worker
 from ent_notify.cli.store import migrate
 from ent_notify.cli.timetable import timetable
@@ -83,6 +84,7 @@ for command in (
     undo_drops,
     worker,
     gateway,
+    safety,
     api,
     retention,
     gdpr,
