@@ -336,6 +336,9 @@ class FanoutObserver(Protocol):
     def send_took(self, channel: str, provider: str, seconds: float) -> None:
         """A batch of sends took so long."""
 
+    def cleared(self, provider: str, verdicts: Iterable[Verdict]) -> None:
+        """Silent pushes that take away what was read elsewhere ended."""
+
     def settled(self, channel: str, provider: str) -> None:
         """A chunk was settled for good."""
 
@@ -405,6 +408,9 @@ class Unobserved:
         """See FanoutObserver."""
 
     def send_took(self, channel: str, provider: str, seconds: float) -> None:
+        """See FanoutObserver."""
+
+    def cleared(self, provider: str, verdicts: Iterable[Verdict]) -> None:
         """See FanoutObserver."""
 
     def settled(self, channel: str, provider: str) -> None:

@@ -25,7 +25,7 @@ from ent_notify.model.events import Announcement
 from ent_notify.model.people import Provider
 from ent_notify.settings import WebPushApp
 from ent_notify.testing.devices import APP
-from ent_notify.testing.webpush import DEMO_KEY, FakeWebPush, open_fake_webpush
+from ent_notify.testing.webpush import DEMO_KEY, FakeWebPush, WebPushRequest, open_fake_webpush
 
 PROBE = Path(__file__).with_name("probe.js")
 PAGE = b'<!doctype html><html lang="fr"><title>Sonde</title><script type="module" src="/probe.js"></script></html>'
@@ -105,10 +105,10 @@ def streams(house: PagesHouse) -> int:
     return house.gateway.statistics().streams.streams
 
 
-async def arrived(service: FakeWebPush) -> None:
-    """Wait until a push has come to the fake service."""
+async def arrived(service: FakeWebPush, number: int = 1) -> None:
+    """Wait until so many pushes have come to the fake service."""
     with trio.fail_after(PATIENCE):
-        while not service.counts["accepted"]:
+        while service.counts["accepted"] < number:
             await trio.lowlevel.checkpoint()
 
 
@@ -262,6 +262,7 @@ async def with_push(house: PagesHouse) -> AsyncIterator[FakeWebPush]:
             await channel.aclose()
 
 
+AT_ONCE = {"clear_after_seconds": 0.01}
 SHOWN = (
     "return navigator.serviceWorker.getRegistration('/v1/client/').then((r) => r.getNotifications()).then((all) => "
     "all.map((n) => ({title: n.title, body: n.body, tag: n.tag, data: n.data})))"
@@ -311,6 +312,44 @@ async def test_the_worker_shows_what_the_engine_sent_replaces_it_and_closes_it_w
             entry.notification,
         )
         assert await in_thread(tab.ask, SHOWN) == []
+
+
+@chromium_needed
+async def test_the_worker_takes_away_what_was_read_on_another_device(dsn: str, chromium: Chromium) -> None:
+    """Three alerts are shown, two are read elsewhere: the engine's silent push closes these two, and no other."""
+    async with open_pages(dsn, add_probe, webpush=SITE, evidence=AT_ONCE) as house, with_push(house) as service:
+        await house.engine.register_device("P11", Provider.WEBPUSH, APP, service.subscribe("b1").token, "fr")
+        cdp = chromium.driver.execute_cdp_cmd
+        await in_thread(cdp, "Browser.grantPermissions", {"origin": house.url, "permissions": ["notifications"]})
+        tab = await in_thread(lambda: Tab(chromium, house.url, first=True))
+        register = "return navigator.serviceWorker.register('/v1/client/sw.js').then(() => 1)"
+        assert await in_thread(tab.ask, register) == 1
+        await in_thread(
+            tab.wait,
+            "navigator.serviceWorker.getRegistration('/v1/client/').then((r) => r.active?.state === 'activated')",
+        )
+
+        def deliver(message: WebPushRequest) -> None:
+            cdp("ServiceWorker.enable", {})
+            data = message.plaintext.decode()
+            cdp("ServiceWorker.deliverPushMessage", {"origin": house.url, "registrationId": "0", "data": data})
+
+        def tags() -> set[str]:
+            return {shown["tag"] for shown in tab.ask(SHOWN)}
+
+        for number, key in enumerate("abc", 1):
+            await announce(house, key)
+            await arrived(service, number)
+            await in_thread(deliver, service.requests[-1])
+        one, other, third = (message.topic for message in service.requests)
+        await in_thread(lambda: chromium.until(lambda: tags() == {one, other, third} or None))
+        seqs = await places(house)
+        await house.engine.mark_read(await house.engine.reader("P11"), [seqs[0], seqs[2]])
+        await arrived(service, 4)
+        silent = service.requests[-1]
+        assert silent.payload == {"clear": [third, one], "badge": 1}
+        await in_thread(deliver, silent)
+        await in_thread(lambda: chromium.until(lambda: tags() == {other} or None))
 
 
 @chromium_needed

@@ -141,9 +141,11 @@ def troubled(worker: Worker, trouble: Trouble) -> Worker:
     assert worker.upkeep is not None
     store = TroubledStore(worker.store, worker.upkeep.store, trouble)
     worker.store = cast(FanoutStore, store)
-    worker.upkeep = replace(worker.upkeep, store=cast(UpkeepStore, store))
+    also = [store.waited_for(work) for work in worker.upkeep.also]
+    worker.upkeep = replace(worker.upkeep, store=cast(UpkeepStore, store), also=also)
     worker.errands = [store.waited_for(errand) for errand in worker.errands]
     worker.bounds = replace(worker.bounds, window=WINDOW)
+    worker.clearing = None  # it has no part in these troubles
     worker.senders = SENDERS
     worker.pause = PauseHours(enabled=False)
     return worker

@@ -30,6 +30,8 @@ def test_a_wake_up_has_no_place_for_personal_data() -> None:
         "urgency",
         "expires_at",
         "shown",  # yes or no: a page of theirs had it on screen
+        "clears",  # collapse ids that the same device was sent before
+        "badge",  # how many entries are unread
     ]
 
 

@@ -51,12 +51,15 @@ class SharedParts:
 
     def __init__(self, payload: FcmPayload) -> None:
         self._data = dict(payload.data)
-        self._notification = messaging.Notification(body=payload.body)
+        shown = payload.body is not None
+        self._notification = messaging.Notification(body=payload.body) if shown else None
         self._android = messaging.AndroidConfig(
             collapse_key=payload.collapse_key,
             priority=payload.priority,
             ttl=payload.ttl,
-            notification=messaging.AndroidNotification(tag=payload.tag, channel_id=payload.channel_id),
+            notification=messaging.AndroidNotification(tag=payload.tag, channel_id=payload.channel_id)
+            if shown
+            else None,
         )
 
     def message_to(self, address: str) -> messaging.Message:

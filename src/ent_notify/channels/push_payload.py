@@ -31,9 +31,25 @@ def apns_payload(wake_up: WakeUp) -> ApnsPayload | Verdict:
 
     ``{"aps": {"alert": {"body"}, "sound", "thread-id"}, "n": notification}``, and ``"shown": 1`` if a page
     was given it: one thread for each category, a later alert with the same collapse id takes the earlier one's place.
+
+    One that clears is ``{"aps": {"content-available": 1, "badge": unread}, "clear": [collapse id, ...]}``. Its push
+    type is alert: a background push may have no badge, and this way an app that is not running gets its own, too.
+    https://developer.apple.com/documentation/usernotifications/pushing-background-updates-to-your-app
     """
+    if wake_up.clears:
+        silent: dict[str, Any] = {"content-available": 1} | _badge(wake_up)
+        return _apns(orjson.dumps({"aps": silent, "clear": wake_up.clears}), wake_up)
     aps = {"alert": {"body": wake_up.sentence}, "sound": "default", "thread-id": wake_up.category}
-    body = orjson.dumps({"aps": aps, "n": wake_up.notification} | ({"shown": 1} if wake_up.shown else {}))
+    return _apns(
+        orjson.dumps({"aps": aps, "n": wake_up.notification} | ({"shown": 1} if wake_up.shown else {})), wake_up
+    )
+
+
+def _badge(wake_up: WakeUp) -> dict[str, Any]:
+    return {} if wake_up.badge is None else {"badge": wake_up.badge}
+
+
+def _apns(body: bytes, wake_up: WakeUp) -> ApnsPayload | Verdict:
     if len(body) > APNS.payload_bytes:
         return Verdict(VerdictKind.BAD_MESSAGE, "apns.PayloadTooLarge")
     if not _is_header_value(wake_up.collapse_id) or len(wake_up.collapse_id) > APNS.collapse_id_bytes:
@@ -50,9 +66,10 @@ def apns_payload(wake_up: WakeUp) -> ApnsPayload | Verdict:
 
 @dataclass(frozen=True, slots=True)
 class FcmPayload:
-    """What all recipients of a message share. ``tag`` is what replaces in Android's drawer; ``ttl`` None is FCM's."""
+    """What all recipients of a message share. ``tag`` is what replaces in Android's drawer; ``ttl`` None is FCM's.
+    ``body`` None: a data message, of which nothing is shown."""
 
-    body: str
+    body: str | None
     data: Mapping[str, str]
     collapse_key: str
     tag: str
@@ -62,13 +79,19 @@ class FcmPayload:
 
 
 def fcm_payload(wake_up: WakeUp, now: datetime) -> FcmPayload | Verdict:
-    """The FCM form of ``wake_up``, or BadMessage if it is beyond a limit of FCM. Its TTL counts from ``now``."""
-    data = {"n": wake_up.notification, "category": wake_up.category} | ({"shown": "1"} if wake_up.shown else {})
+    """The FCM form of ``wake_up``, or BadMessage if it is beyond a limit of FCM. Its TTL counts from ``now``.
+
+    One that clears is a data message: ``clear`` (collapse ids with a space between them) and ``badge``.
+    """
+    if wake_up.clears:
+        data = {"clear": " ".join(wake_up.clears)} | {name: str(count) for name, count in _badge(wake_up).items()}
+    else:
+        data = {"n": wake_up.notification, "category": wake_up.category} | ({"shown": "1"} if wake_up.shown else {})
     if len(orjson.dumps([wake_up.sentence, data, wake_up.collapse_id])) > FCM.payload_bytes:
         return Verdict(VerdictKind.BAD_MESSAGE, "fcm.PayloadTooLarge")
     left = None if wake_up.expires_at is None else min(max(wake_up.expires_at - now, timedelta()), FCM.ttl)
     return FcmPayload(
-        body=wake_up.sentence,
+        body=None if wake_up.clears else wake_up.sentence,
         data=data,
         collapse_key=wake_up.collapse_id,
         tag=wake_up.collapse_id,
@@ -91,6 +114,7 @@ class WebPushPayload:
     plaintext: bytes
     headers: tuple[tuple[str, str], ...]
     expires_at: datetime | None
+    silent: bool = False
 
     def ttl(self, now: datetime) -> int:
         """Seconds for which the push service keeps it (RFC 8030, 5.2); 0: now or never."""
@@ -105,24 +129,25 @@ def webpush_payload(wake_up: WakeUp) -> WebPushPayload | Verdict:
 
     ``{"body", "n": notification, "category", "tag"}`` (and ``"shown": 1`` if a page was given it), with spaces up to a
     multiple of 256 bytes: the push service sees a length that says nothing. ``tag`` and the header Topic are the
-    collapse id: a later message takes the place of an earlier one, at the push service and on the screen.
+    collapse id: a later message takes the place of an earlier one, at the push service and on the screen. One that
+    clears is ``{"clear": [tag, ...], "badge": unread}``.
     """
-    body = orjson.dumps(
-        {
-            "body": wake_up.sentence,
-            "n": wake_up.notification,
-            "category": wake_up.category,
-            "tag": wake_up.collapse_id,
-        }
-        | ({"shown": 1} if wake_up.shown else {})
-    )
+    said: dict[str, Any] = {
+        "body": wake_up.sentence,
+        "n": wake_up.notification,
+        "category": wake_up.category,
+        "tag": wake_up.collapse_id,
+    } | ({"shown": 1} if wake_up.shown else {})
+    if wake_up.clears:
+        said = {"clear": wake_up.clears} | _badge(wake_up)
+    body = orjson.dumps(said)
     body = body.ljust(min(-(-len(body) // _BLOCK) * _BLOCK, WEBPUSH.plaintext_bytes))
     if len(body) > WEBPUSH.plaintext_bytes:
         return Verdict(VerdictKind.BAD_MESSAGE, "webpush.PayloadTooLarge")
     if not _TOPIC.match(wake_up.collapse_id):
         return Verdict(VerdictKind.BAD_MESSAGE, "webpush.BadTopic")
     headers = (("urgency", _URGENCIES[wake_up.urgency]), ("topic", wake_up.collapse_id))
-    return WebPushPayload(body, headers, wake_up.expires_at)
+    return WebPushPayload(body, headers, wake_up.expires_at, bool(wake_up.clears))
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:

@@ -31,6 +31,10 @@ MOST_ORIGINS = 64
 """Push services that one channel keeps connections to; beyond, the one that was idle longest is let go."""
 
 BAD_SUBSCRIPTION = Verdict(VerdictKind.DROP_TARGET, "webpush.BadSubscription", quarantine=True)
+NO_SILENCE = Verdict(VerdictKind.BAD_MESSAGE, "webpush.NoSilence")
+"""Safari ends a subscription that gets pushes of which nothing is shown, so it is spared those that only clear.
+https://developer.apple.com/documentation/usernotifications/sending-web-push-notifications-in-web-apps-and-browsers"""
+_APPLE = ".push.apple.com"
 HOST_NOT_ALLOWED = Verdict(VerdictKind.DROP_TARGET, "webpush.HostNotAllowed", quarantine=True)
 
 
@@ -122,6 +126,8 @@ class WebPushChannel:
         endpoint = read_endpoint(subscription.endpoint, self._options.hosts, loopback=self._options.loopback)
         if not isinstance(endpoint, Endpoint):
             return HOST_NOT_ALLOWED  # registered under other settings
+        if payload.silent and endpoint.host.endswith(_APPLE):
+            return NO_SILENCE
         return WebPushLetter(item, subscription, endpoint, payload)
 
     # ------------------------------------------------------------------ on the island

@@ -7,22 +7,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ent_notify.bus.wire import MOST_READERS
-from ent_notify.errors import NotFound
+from ent_notify.errors import NotFound, StoreError
 from ent_notify.flows.together import Together
 from ent_notify.model.evidence import EvidenceCounts, Marks, Page
 from ent_notify.model.feed import FeedHint
 from ent_notify.model.inbox import Reader
 from ent_notify.model.subjects import person_subject
+from ent_notify.observe import get_logger
 from ent_notify.ports import Bus, Clock
 from ent_notify.settings import EvidenceSettings
+from ent_notify.store.clearing import PostgresClearing
 from ent_notify.store.evidence import PostgresEvidence
+
+_log = get_logger(__name__)
 
 
 class Evidence:
     """Presence, what was seen, and the news that something was read. What many say at once is one statement."""
 
-    def __init__(self, store: PostgresEvidence, bus: Bus, clock: Clock, settings: EvidenceSettings) -> None:
+    def __init__(
+        self, store: PostgresEvidence, clearing: PostgresClearing, bus: Bus, clock: Clock, settings: EvidenceSettings
+    ) -> None:
         self._store = store
+        self._clearing = clearing
+        self._clear_after = timedelta(seconds=settings.clear_after_seconds)
         self._bus = bus
         self._clock = clock
         self._lease = timedelta(seconds=settings.lease_seconds)
@@ -48,7 +56,8 @@ class Evidence:
         await self._seen.add((reader.person, upto))
 
     async def read(self, person: int) -> None:
-        """Somebody (internal id) has read something: tell their other pages. Lost, the next time tells it."""
+        """Somebody (internal id) has read something: tell their other pages, and have it cleared from their devices a
+        little later. Lost, the next time tells it."""
         await self._read.add(person)
 
     async def counts(self) -> EvidenceCounts:
@@ -89,6 +98,11 @@ class Evidence:
         await self.note_seen(seen)
 
     async def _say_read(self, people: Sequence[int]) -> None:
+        if self._clear_after:
+            try:
+                await self._clearing.note(sorted(set(people)), self._clock.now(), self._clear_after)
+            except StoreError as error:  # the mark is stored: whoever set it need not hear of this
+                _log.warning("store_failed", error=error)
         by_subject: defaultdict[str, set[int]] = defaultdict(set)
         for person in people:
             by_subject[person_subject(person)].add(person)

@@ -34,6 +34,7 @@ from ent_notify.engine.timetable import Timetable
 from ent_notify.engine.upkeep import upkeep_of
 from ent_notify.engine.webpush import WebPush, kept_token
 from ent_notify.errors import PublishError
+from ent_notify.flows.clearing import Clearing
 from ent_notify.flows.deliver import DeliveryBounds, Outbox
 from ent_notify.flows.directory import sync
 from ent_notify.flows.fanout import Worker
@@ -57,6 +58,7 @@ from ent_notify.settings import Settings
 from ent_notify.store import Database, PoolLimits, check, migrate, open_database
 from ent_notify.store.alerts import PostgresAlerts
 from ent_notify.store.campaigns import PostgresCampaigns
+from ent_notify.store.clearing import PostgresClearing
 from ent_notify.store.conversations import PostgresConversations
 from ent_notify.store.devices import DeviceCounts, PostgresDevices
 from ent_notify.store.directory import PostgresDirectory
@@ -130,7 +132,8 @@ class Engine:
             self._pause_hours,
         )
         self.personal = Personal(PostgresPersonal(db), self._unsubscribe, clock)
-        self.evidence = Evidence(PostgresEvidence(db), bus, clock, settings.evidence)
+        self._clearing = PostgresClearing(db)
+        self.evidence = Evidence(PostgresEvidence(db), self._clearing, bus, clock, settings.evidence)
         self.phones = Phones(PostgresSync(db, conversations), self.words, clock, settings.sync, self.evidence.read)
         erasures = PostgresErasures(db)
         self.retention = Retention(PostgresRetention(db), erasures, settings, clock)
@@ -407,6 +410,21 @@ class Engine:
         ``pause`` overrules the hours in which updates are held.
         """
         chosen = self.settings.worker
+        bounds = DeliveryBounds(
+            window=chosen.checkpoint_every,
+            lease=timedelta(seconds=chosen.lease_seconds),
+            daily_cap=self.settings.rates.notifications_per_day,
+            zone=self.settings.project.timezone,
+            grace=timedelta(seconds=self.settings.evidence.grace_seconds),
+            retry=RetryBounds(
+                first_delay=timedelta(seconds=chosen.retry_base_seconds),
+                longest_delay=timedelta(seconds=chosen.retry_cap_seconds),
+                most_attempts=chosen.max_attempts,
+            ),
+        )
+        clearing = Clearing(
+            self._clearing, self._fanout, self._outboxes, self.clock, random.random, self._observer, bounds
+        )
         return Worker(
             name=name or chosen.name or f"{socket.gethostname()}-{os.getpid()}",
             store=self._fanout,
@@ -415,22 +433,12 @@ class Engine:
             randomness=random.random,
             zone=self.settings.project.timezone,
             pause=pause or self._pause_hours(),
-            bounds=DeliveryBounds(
-                window=chosen.checkpoint_every,
-                lease=timedelta(seconds=chosen.lease_seconds),
-                daily_cap=self.settings.rates.notifications_per_day,
-                zone=self.settings.project.timezone,
-                grace=timedelta(seconds=self.settings.evidence.grace_seconds),
-                retry=RetryBounds(
-                    first_delay=timedelta(seconds=chosen.retry_base_seconds),
-                    longest_delay=timedelta(seconds=chosen.retry_cap_seconds),
-                    most_attempts=chosen.max_attempts,
-                ),
-            ),
+            bounds=bounds,
             senders=chosen.lanes,
             observer=self._observer,
             late=self.receipts.late_answers,
             upkeep=self.upkeep,
+            clearing=clearing if self.settings.evidence.clear_after_seconds else None,
             errands=(
                 self.conversations.correspondence(self._observer).step,
                 *alert_errands(self.settings, self._alerts, self._timetable, self.clock),

@@ -18,6 +18,7 @@ from functools import partial
 import trio
 
 from ent_notify.errors import IslandDied, StoreError
+from ent_notify.flows.clearing import Clearing
 from ent_notify.flows.deliver import Deliverer, DeliveryBounds, Outbox, Outboxes, outbox_of
 from ent_notify.flows.lane_care import LaneCare
 from ent_notify.flows.patience import FIRST_WAIT, Patience, longer
@@ -34,6 +35,8 @@ _PLAN_BATCH = 10_000
 _PROMOTE_BATCH = 10_000
 _LOOK_EVERY = 0.25
 """Seconds between two looks of an idle worker whom nobody wakes."""
+_CLEAR_EVERY = 1.0
+"""Seconds between two looks for what is to be cleared from screens."""
 _LONGEST_WAIT = 1.0
 _IDLE_PATIENCE = 60.0
 """``run_until_idle`` waits so many seconds for a rate or a short pause, not longer."""
@@ -73,6 +76,7 @@ class Worker:
     observer: FanoutObserver = field(default_factory=Unobserved)
     late: LateAnswers | None = None
     upkeep: Upkeep | None = None
+    clearing: Clearing | None = None
     errands: Sequence[Callable[[], Awaitable[int]]] = ()
     """Work of others that may publish, done before each relay; each answers how many things it moved."""
     wakes: Wakes | None = None
@@ -83,13 +87,14 @@ class Worker:
     _bells: dict[int, _Bell] = field(default_factory=dict)
     _large: _Bell = field(default_factory=_Bell)
     _work: _Bell = field(default_factory=_Bell)
+    _leave: _Bell = field(default_factory=_Bell)
     _ready: Mapping[int, int] = field(default_factory=dict)
     _due: datetime | None = None
 
     def drain(self) -> None:
         """Claim nothing more; windows under way are finished, and their chunks given back."""
         self.draining = True
-        for bell in (self._large, self._work, *self._bells.values()):
+        for bell in (self._large, self._work, self._leave, *self._bells.values()):
             bell.ring()
 
     async def tick(self) -> int:
@@ -154,6 +159,8 @@ class Worker:
             ears.start_soon(self._hear)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._plan_large)
+                if self.clearing is not None:
+                    nursery.start_soon(self._clear, self.clearing)
                 served: set[int] = set()
                 wait = FIRST_WAIT
                 while not self.draining:
@@ -165,7 +172,7 @@ class Worker:
                         continue
                     wait = FIRST_WAIT
                     if not moved:
-                        await self._rest(rung)
+                        await self._rest(rung, self._until_look())
             ears.cancel_scope.cancel()
         await self._survive(self._take_late)  # what came while the last windows were finished
 
@@ -183,12 +190,14 @@ class Worker:
             await self.clock.sleep(wait * (1 + self.randomness()) / 2)
             wait = longer(wait)
 
-    async def _rest(self, rung: trio.Event) -> None:
-        """Until the next look: when it rings, when a chunk becomes due, or after a while."""
-        seconds = _LOOK_EVERY
-        if self._due is not None:
-            seconds = min(seconds, max((self._due - self.clock.now()).total_seconds(), 0.001))
+    def _until_look(self) -> float:
+        """Seconds until the next look: when a chunk becomes due, or after a while."""
+        if self._due is None:
+            return _LOOK_EVERY
+        return min(_LOOK_EVERY, max((self._due - self.clock.now()).total_seconds(), 0.001))
 
+    async def _rest(self, rung: trio.Event, seconds: float) -> None:
+        """Until it rings, or for so many seconds."""
         async with trio.open_nursery() as nursery:
 
             async def listen() -> None:
@@ -236,6 +245,13 @@ class Worker:
             if await self._survive(partial(self._plan, only_large=True)):
                 self._work.ring()  # chunks are ready: nobody else need tell us
 
+    async def _clear(self, clearing: Clearing) -> None:
+        """Clear from screens what was read elsewhere, beside the rest: nobody's alert waits for it."""
+        while not self.draining:
+            leaving = self._leave.ear
+            if not await self._survive(clearing.step):
+                await self._rest(leaving, _CLEAR_EVERY)
+
     async def _survive(self, step: Callable[[], Awaitable[int]]) -> int | None:
         """What ``step`` answers; None when the database failed it."""
         try:
@@ -255,6 +271,8 @@ class Worker:
                     if outbox is not None and lane.has_ready:
                         for _ in range(self.senders):
                             nursery.start_soon(self._serve, lane, outbox, True)
+            if self.clearing is not None:
+                moved += await self.clearing.step()
             if not moved and self.claimed == before:
                 return
 

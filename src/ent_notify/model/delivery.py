@@ -101,6 +101,9 @@ class WakeUp:
 
     ``collapse_id`` is at most 32 characters (Web Push's Topic is the shortest of the three platforms). ``shown`` says
     that its reader had a page open to which it was given: an app may show it without a sound.
+
+    ``clears`` makes it a silent one: nothing is shown, and what is shown under these collapse ids (at most
+    MOST_CLEARED) is taken away, because it has been read elsewhere; ``badge`` is how many entries are unread.
     """
 
     sentence: str
@@ -110,7 +113,12 @@ class WakeUp:
     urgency: Urgency = Urgency.NORMAL
     expires_at: datetime | None = None
     shown: bool = False
+    clears: tuple[str, ...] = ()
+    badge: int | None = None
 
+
+MOST_CLEARED = 50
+"""Collapse ids of one silent push: with 32 characters each they fit into every platform's 4 KB."""
 
 SHOWN = "+shown"
 """Ends the key of a push's content that is for those who had it on a page: ``fr+shown``."""

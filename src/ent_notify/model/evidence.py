@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 _LABEL = re.compile(r"([0-9a-f]{1,16})\.([1-9][0-9]{0,17})\Z")
 
@@ -46,3 +47,16 @@ class EvidenceCounts:
     gateways: int
     pages: int
     waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """What one device of ``person`` shows and need not any more. ``roots``: the first versions of the events that were
+    read, newest first, at least one. ``unread``: entries of the inbox that are not read, counted to 100."""
+
+    person: int
+    device: int
+    token: str
+    registered_at: datetime
+    roots: tuple[int, ...]
+    unread: int

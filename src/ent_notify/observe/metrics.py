@@ -70,6 +70,9 @@ class Metrics:
         self._chunks = counter("claimed_chunks", "Chunks claimed.", (*lane, "urgency"))
         self._claimed = counter("claimed_deliveries", "Deliveries in claimed chunks.", lane)
         self._sent = counter("sends", "Sends, by verdict.", (*lane, "verdict", "reason"))
+        self._cleared = counter(
+            "clears", "Silent pushes that take read alerts away.", ("provider", "verdict", "reason")
+        )
         self._send_seconds = histogram("send_seconds", "Time of one batch of sends.", lane, _SLOW)
         self._settled = counter("settled_chunks", "Chunks settled for good.", lane)
         self._lost = counter("leases_lost", "Settles refused because another worker held the lease.", lane)
@@ -122,6 +125,12 @@ class Metrics:
         """A batch of sends ended in ``verdicts``."""
         for (kind, reason), count in Counting((verdict.kind, verdict.reason) for verdict in verdicts).items():
             self.sent(channel, provider, kind, reason, count)
+
+    def cleared(self, provider: str, verdicts: Iterable[Verdict]) -> None:
+        """Silent pushes that take read alerts away ended in ``verdicts``."""
+        for (kind, reason), count in Counting((verdict.kind, verdict.reason) for verdict in verdicts).items():
+            labels = _among(_PROVIDERS, provider), _among(_VERDICTS, kind.value), known_reason(reason)
+            self._cleared.labels(*labels).inc(count)
 
     def send_took(self, channel: str, provider: str, seconds: float) -> None:
         """One batch of sends took ``seconds``."""

@@ -38,6 +38,7 @@ _OURS = frozenset(
         "opted_out",
         "paused",
         "push.NoText",
+        "webpush.NoSilence",
         "read",
         "recalled",
         "seen",

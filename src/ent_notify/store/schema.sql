@@ -528,6 +528,42 @@ CREATE FUNCTION ent_notify.conversations_of(reader integer, at timestamp with ti
     where k.scope in (1, 2, 4) and k.until > at
 $$;
 
+CREATE FUNCTION ent_notify.count_unread(reader integer, at timestamp with time zone, most integer) RETURNS integer
+    LANGUAGE sql STABLE
+    AS $$
+    with keys as materialized (
+        select * from ent_notify.reader_keys(reader, at)
+    ),
+    mark as materialized (
+        select coalesce(max(watermark), 0) as watermark, coalesce(max(above), '{}') as above
+        from ent_notify.reading where person_id = reader
+    )
+    select count(*)::int
+    from (
+        select distinct hit.feed_seq
+        from mark cross join keys k
+        cross join lateral (
+            select a.feed_seq
+            from ent_notify.audience a
+            cross join lateral (   -- (offset 0: one by one in the index's order, and no further than the count)
+                select m.published_at from ent_notify.notification m
+                where m.id = a.notification_id and m.superseded_by is null
+                  and m.published_at >= k.since and m.published_at < k.until
+                offset 0
+            ) m
+            where a.scope = k.scope and a.ref = k.ref and not a.excluded
+              and a.feed_seq > mark.watermark and not a.feed_seq = any (mark.above)
+              and not exists (
+                  select from ent_notify.audience x join keys y on y.scope = x.scope and y.ref = x.ref
+                  where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
+                    and m.published_at >= y.since and m.published_at < y.until
+              )
+            order by a.feed_seq desc limit most
+        ) hit
+        limit most
+    ) unread
+$$;
+
 CREATE FUNCTION ent_notify.digest_of(who integer, external_id text) RETURNS bytea
     LANGUAGE sql STABLE
     AS $$
@@ -1639,6 +1675,34 @@ CREATE FUNCTION ent_notify.new_turns(chunks bigint[]) RETURNS TABLE(chunk_id big
     from waited w join shared s on s.lane_id = w.lane_id and s.urgency = w.urgency and s.party = w.party
 $$;
 
+CREATE FUNCTION ent_notify.newest_entries(reader integer, at timestamp with time zone, most integer) RETURNS TABLE(feed_seq bigint, notification_id bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    with keys as materialized (
+        select * from ent_notify.reader_keys(reader, at)
+    )
+    select distinct hit.feed_seq, hit.notification_id
+    from keys k
+    cross join lateral (
+        select a.feed_seq, a.notification_id
+        from ent_notify.audience a
+        cross join lateral (   -- (offset 0: one by one in the index's order, and no further than the page)
+            select m.published_at from ent_notify.notification m
+            where m.id = a.notification_id and m.superseded_by is null
+              and m.published_at >= k.since and m.published_at < k.until
+            offset 0
+        ) m
+        where a.scope = k.scope and a.ref = k.ref and not a.excluded
+          and not exists (
+              select from ent_notify.audience x join keys y on y.scope = x.scope and y.ref = x.ref
+              where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
+                and m.published_at >= y.since and m.published_at < y.until
+          )
+        order by a.feed_seq desc limit most
+    ) hit
+    order by hit.feed_seq desc limit most
+$$;
+
 CREATE FUNCTION ent_notify.note_acknowledged() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -1795,6 +1859,18 @@ begin
     select distinct g.person_id, at + linger from gone g order by 1
     on conflict (person_id) do update set due_at = excluded.due_at, looks = 0;
 end $$;
+
+CREATE FUNCTION ent_notify.note_reading(people integer[], at timestamp with time zone, after interval) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+    insert into clearing (person_id, lane_id, due_at)
+    select distinct d.person_id, l.id, at + after
+    from device d join lane l on l.channel = 'push' and l.provider = d.provider and l.app = d.app
+    where d.person_id = any (people) and d.dropped_at is null
+    order by 1, 2
+    on conflict (person_id, lane_id) do update set due_at = excluded.due_at where clearing.due_at is null
+$$;
 
 CREATE FUNCTION ent_notify.note_retraction() RETURNS trigger
     LANGUAGE plpgsql
@@ -3201,6 +3277,79 @@ CREATE FUNCTION ent_notify.strike(author integer, strikes integer, most integer,
     returning alarm > at + interval '1 hour'
 $$;
 
+CREATE FUNCTION ent_notify.take_clearings(wanted_lane smallint, at timestamp with time zone, again interval, most integer, entries integer) RETURNS TABLE(person_id integer, device_id integer, token text, registered_at timestamp with time zone, roots bigint[], unread integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+    picked int[] := array(
+        select c.person_id from clearing c
+        where c.lane_id = wanted_lane and c.due_at <= at order by c.due_at limit most for update skip locked
+    );
+begin
+    if cardinality(picked) = 0 then
+        return;
+    end if;
+    -- (a statement of its own: what was read before the note that it waited for is seen by it)
+    return query
+    with who as materialized (
+        select c.person_id, c.watermark, c.above, coalesce(r.watermark, 0) as new_watermark, coalesce(r.above, '{}') as new_above
+        from clearing c left join reading r on r.person_id = c.person_id
+        where c.lane_id = wanted_lane and c.person_id = any (picked)
+    ),
+    fresh as materialized (
+        select w.person_id, e.feed_seq, coalesce(n.root, n.id) as root
+        from who w
+        cross join lateral newest_entries(w.person_id, at, entries) e
+        join notification n on n.id = e.notification_id
+        where (e.feed_seq <= w.new_watermark or e.feed_seq = any (w.new_above))
+          and not (e.feed_seq <= w.watermark or e.feed_seq = any (w.above))
+    ),
+    sent as materialized (   -- every version has the same place on a screen
+        select f.person_id, f.feed_seq, f.root, d.id as device_id, d.token, d.registered_at,
+               case when o.target is null then p.place <= h.cursor else o.state = 4 or o.reason like 'unknown:%' end as reached,
+               h.state = 2 and (o.state = 1 or o.target is null and p.place > h.cursor) as on_its_way
+        from fresh f
+        join lane l on l.id = wanted_lane
+        join device d on d.person_id = f.person_id and d.provider = l.provider and d.app = l.app and d.dropped_at is null
+        cross join lateral (
+            select f.root as id union all select v.id from notification v where v.root = f.root
+        ) v
+        join campaign k on k.notification_id = v.id
+        cross join lateral (   -- (offset 0: by the whole key)
+            select * from chunk h
+            where h.campaign_id = k.notification_id and h.lane_id = wanted_lane
+              and h.bucket in (-1, f.person_id / coalesce(k.width, 1000))
+            offset 0
+        ) h
+        cross join lateral (select array_position(h.targets, d.id) as place) p
+        left join outcome o on o.chunk_id = h.id and o.target = d.id
+        where p.place is not null
+    ),
+    busy as materialized (
+        select distinct s.person_id from sent s where s.on_its_way
+    ),
+    noted as (
+        update clearing c
+        set due_at = case when b.person_id is null then null else at + again end,
+            watermark = case when b.person_id is null then w.new_watermark else c.watermark end,
+            above = case when b.person_id is null then w.new_above else c.above end
+        from who w left join busy b on b.person_id = w.person_id
+        where c.lane_id = wanted_lane and c.person_id = w.person_id
+    )
+    select x.person_id, x.device_id, x.token, x.registered_at, x.roots, count_unread(x.person_id, at, 100)
+    from (
+        select s.person_id, s.device_id, s.token, s.registered_at, array_agg(s.root order by s.newest desc) as roots
+        from (
+            select s.person_id, s.device_id, s.token, s.registered_at, s.root, max(s.feed_seq) as newest
+            from sent s where s.reached and s.person_id not in (select b.person_id from busy b)
+            group by 1, 2, 3, 4, 5
+        ) s
+        group by 1, 2, 3, 4
+    ) x;
+end $$;
+
 CREATE FUNCTION ent_notify.take_evidence(conversations bigint[], seqs integer[], at timestamp with time zone) RETURNS void
     LANGUAGE sql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -3730,6 +3879,15 @@ ALTER TABLE ent_notify.chunk ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE ent_notify.clearing (
+    person_id integer NOT NULL,
+    lane_id smallint NOT NULL,
+    due_at timestamp with time zone,
+    watermark bigint DEFAULT 0 NOT NULL,
+    above bigint[] DEFAULT '{}'::bigint[] NOT NULL
+)
+WITH (fillfactor='80');
 
 CREATE TABLE ent_notify.client_write (
     person_id integer NOT NULL,
@@ -4558,7 +4716,7 @@ ALTER TABLE ONLY ent_notify.outcome ATTACH PARTITION ent_notify.outcome_rest DEF
 
 INSERT INTO ent_notify.feed VALUES (true, 0);
 
-INSERT INTO ent_notify.instance VALUES (true, '\x86db59f0ced54da6a25607fe4b5d4740b1994b2be4494290ab58a4304ed454e6', NULL);
+INSERT INTO ent_notify.instance VALUES (true, '\x959a46b8f06948eeabfc294f4834fbea40b8ce2c69544ede87262c75de54c0dc', NULL);
 
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
@@ -4657,6 +4815,9 @@ ALTER TABLE ONLY ent_notify.chunk
 
 ALTER TABLE ONLY ent_notify.chunk
     ADD CONSTRAINT chunk_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY ent_notify.clearing
+    ADD CONSTRAINT clearing_pkey PRIMARY KEY (person_id, lane_id);
 
 ALTER TABLE ONLY ent_notify.client_write
     ADD CONSTRAINT client_write_pkey PRIMARY KEY (person_id, client_id);
@@ -4937,6 +5098,8 @@ CREATE INDEX chunk_leased ON ent_notify.chunk USING btree (lane_id) WHERE (state
 
 CREATE INDEX chunk_ready ON ent_notify.chunk USING btree (lane_id, urgency, turn) WHERE (state = 0);
 
+CREATE INDEX clearing_due ON ent_notify.clearing USING btree (lane_id, due_at) WHERE (due_at IS NOT NULL);
+
 CREATE INDEX client_write_old ON ent_notify.client_write USING btree (written_at);
 
 CREATE INDEX contact_block_blocked ON ent_notify.contact_block USING btree (blocked_id) INCLUDE (person_id);
@@ -5174,6 +5337,12 @@ ALTER TABLE ONLY ent_notify.attachment
 
 ALTER TABLE ONLY ent_notify.chunk
     ADD CONSTRAINT chunk_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
+
+ALTER TABLE ONLY ent_notify.clearing
+    ADD CONSTRAINT clearing_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES ent_notify.lane(id);
+
+ALTER TABLE ONLY ent_notify.clearing
+    ADD CONSTRAINT clearing_person_id_fkey FOREIGN KEY (person_id) REFERENCES ent_notify.person(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY ent_notify.contact_rules
     ADD CONSTRAINT contact_rules_school_id_fkey FOREIGN KEY (school_id) REFERENCES ent_notify.school(id);

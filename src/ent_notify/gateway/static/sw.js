@@ -1,8 +1,8 @@
 // The service worker of ent_notify: shows a notification for each push, replaces by tag, opens the platform on a click.
 //
 // A push carries {body, n, category, tag}: a neutral sentence, an opaque id, a category, what it replaces; and {shown: 1}
-// if a page had it already. The address
-// that this script is registered with may carry `title` (the platform's name), `icon` and `open` (what a click opens):
+// if a page had it already. Or it carries {clear: [tag, ...], badge}: these were read elsewhere and are taken away, and so
+// many entries are unread. The address that this script is registered with may carry `title` (the platform's name), `icon` and `open` (what a click opens):
 // "/v1/client/sw.js?title=Mon%20ENT&open=/messages".
 
 const asked = new URL(self.location.href).searchParams;
@@ -13,7 +13,7 @@ const open = new URL(asked.get("open") || "/", self.location.origin);
 
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
-self.addEventListener("push", (event) => event.waitUntil(show(read(event.data))));
+self.addEventListener("push", (event) => event.waitUntil(take(read(event.data))));
 self.addEventListener("notificationclick", (event) => event.waitUntil(opened(event.notification)));
 self.addEventListener("pushsubscriptionchange", (event) => event.waitUntil(renew(event.oldSubscription)));
 
@@ -23,6 +23,20 @@ function read(data) {
   } catch {
     return {}; // a browser asks that something be shown for each push: the title alone says that there is something
   }
+}
+
+function take(push) {
+  return Array.isArray(push.clear) ? clear(push) : show(push);
+}
+
+/** What is shown under these tags has been read elsewhere. */
+async function clear({ clear: tags, badge }) {
+  for (const tag of tags) {
+    for (const shown of await self.registration.getNotifications({ tag: String(tag) })) shown.close();
+  }
+  if (!self.navigator.setAppBadge || !Number.isInteger(badge)) return;
+  // Without an installed app there is no badge to set, and some browsers say so by refusing.
+  await (badge > 0 ? self.navigator.setAppBadge(badge) : self.navigator.clearAppBadge()).catch(() => {});
 }
 
 async function show({ body = "", n = "", category = "", tag = "", shown = 0 }) {

@@ -1,36 +1,6 @@
 -- name: unread$
--- How many entries of an inbox are not read, counted no further than a number.
-with keys as materialized (
-    select * from reader_keys(:person_id, :now)
-),
-mark as materialized (
-    select coalesce(max(watermark), 0) as watermark, coalesce(max(above), '{}') as above
-    from reading where person_id = :person_id
-)
-select count(*)::int
-from (
-    select distinct hit.feed_seq
-    from mark cross join keys k
-    cross join lateral (
-        select a.feed_seq
-        from audience a
-        cross join lateral (   -- (offset 0: one by one in the index's order, and no further than the count)
-            select m.published_at from notification m
-            where m.id = a.notification_id and m.superseded_by is null
-              and m.published_at >= k.since and m.published_at < k.until
-            offset 0
-        ) m
-        where a.scope = k.scope and a.ref = k.ref and not a.excluded
-          and a.feed_seq > mark.watermark and not a.feed_seq = any (mark.above)
-          and not exists (
-              select from audience x join keys y on y.scope = x.scope and y.ref = x.ref
-              where x.notification_id = a.notification_id and x.excluded and x.clause = a.clause
-                and m.published_at >= y.since and m.published_at < y.until
-          )
-        order by a.feed_seq desc limit :most
-    ) hit
-    limit :most
-) unread;
+-- How many entries of an inbox are not read, counted no further than a number. See the function.
+select count_unread(:person_id, :now, :most);
 
 -- name: own_entries
 -- Those of some places in the feed that hold an entry of this reader's inbox.
