@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
 import trio
 from pydantic import SecretStr
+from tests.patience import ask_until
 
 from ent_notify.channels.apns import ApnsChannel
 from ent_notify.channels.fcm import FcmChannel
 from ent_notify.channels.push_options import ApnsOptions
 from ent_notify.engine import connect_channels
-from ent_notify.errors import NotFound, SettingsError
+from ent_notify.errors import NotFound, SettingsError, StoreUnreachable
 from ent_notify.flows.outbox import DeliveryIds, PushOutbox, dedup_id
 from ent_notify.model.audience import Everyone
 from ent_notify.model.delivery import ACCEPTED, MailContent, Outgoing, Verdict, VerdictKind
 from ent_notify.model.events import Announcement, HomeworkAssigned
 from ent_notify.model.people import Provider
-from ent_notify.model.receipts import BounceCounts, Known, Receipt, Seen, Source
+from ent_notify.model.receipts import BounceCounts, Effect, Known, Receipt, Seen, Source, Taken
+from ent_notify.ports import ReceiptStore
 from ent_notify.settings import ApnsApp, EmailSettings, FcmApp, MailGroup
+from ent_notify.store.sql import Query
 from ent_notify.testing.apns import open_fake_apns
 from ent_notify.testing.behaviours import Answer, Slow
 from ent_notify.testing.fcm import open_fake_fcm
@@ -32,6 +35,22 @@ from .conftest import RecordingChannel, Town, open_town
 
 CLASS = "0540001A/class/6A"
 KEY = "k" * 32
+CHUNKS_OF = Query(
+    "test.chunks_of",
+    "",
+    "select h.id from ent_notify.chunk h where h.campaign_id = any ($1) and h.targets @> array[$2::int] "
+    "and h.lane_id in (select id from ent_notify.lane where channel = 'push') order by h.id",
+    ("notifications", "device"),
+)
+LOCK = Query(
+    "test.lock", "", "select id from ent_notify.chunk where id = any ($1) order by id for update nowait", ("chunks",)
+)
+WAITING = Query(
+    "test.waiting",
+    "",
+    "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')",
+    (),
+)
 UNKNOWN = Verdict(VerdictKind.UNKNOWN, "apns.Timeout")
 GONE = Verdict(VerdictKind.DROP_TARGET, "apns.Unregistered")
 
@@ -317,6 +336,69 @@ async def test_a_late_answer_to_a_worker_that_is_told_to_end_is_not_lost(town: T
                 hook(item, ACCEPTED)
     assert not town.engine.receipts.late_answers
     assert await told(town, number, "P1", "push") == [("accepted", "late")]
+
+
+class Refusing:
+    """A ReceiptStore whose database goes away when it is told of a campaign, once."""
+
+    def __init__(self, store: ReceiptStore, notification: int) -> None:
+        self._store = store
+        self._left = {notification}
+
+    async def take(self, receipts: Sequence[Receipt], now: datetime) -> list[Taken]:
+        if self._left & {receipt.notification for receipt in receipts}:
+            self._left.clear()
+            raise StoreUnreachable("the database has gone")
+        return await self._store.take(receipts, now)
+
+    async def addresses(self, people: Sequence[int]) -> Mapping[int, str]:
+        return await self._store.addresses(people)
+
+    async def mail_answers(self, lane: int, since: datetime) -> tuple[int, Mapping[str, int]]:
+        return await self._store.mail_answers(lane, since)
+
+
+async def test_a_late_answer_waits_for_a_database_that_is_away(town: Town) -> None:
+    town.apns.answer = lambda item: UNKNOWN
+    number = await published(town)
+    late = town.engine.receipts.late_answers
+    late.store = Refusing(late.store, number)
+    late.most = len(town.apns.sent)
+    hook = late.hook("push:apns:fr.ent")
+    for item in town.apns.sent:
+        hook(item, ACCEPTED)
+    with pytest.raises(StoreUnreachable):
+        await town.engine.worker().tick()
+    assert late, "they were forgotten"
+    await town.engine.worker().run_until_idle()
+    assert await told(town, number, "P1", "push") == [("accepted", "late")]
+    assert not late
+
+
+async def test_receipts_wait_for_a_chunk_without_holding_one_that_comes_after_it(town: Town) -> None:
+    """Whoever settles windows locks chunks by their ids; receipts come in any order."""
+    numbers = [await published(town, key) for key in ("one", "two", "three")]
+    device = town.apns.sent[0].target
+    receipts = [Receipt(Source.DEVICE, each, "push", device, Known.ACCEPTED, "opened") for each in reversed(numbers)]
+    store = town.engine.receipts.late_answers.store
+    db = town.engine.db
+    chunks = await db.fetch(CHUNKS_OF, notifications=numbers, device=device)
+    first, *others = [row["id"] for row in chunks]
+    assert len(others) == 2
+    taken: list[Taken] = []
+
+    async def take() -> None:
+        taken.extend(await store.take(receipts, town.clock.now()))
+
+    async def somebody_waits() -> bool:
+        return bool(await db.fetchval(WAITING))
+
+    async with trio.open_nursery() as nursery, db.transaction() as tx:
+        await tx.fetch(LOCK, chunks=[first])
+        nursery.start_soon(take)
+        await ask_until("the receipts wait for the first chunk", somebody_waits)
+        assert len(await tx.fetch(LOCK, chunks=others)) == 2
+    assert [each.effect for each in taken] == [Effect.MOVED] * 3
 
 
 async def test_a_late_refusal_is_the_true_verdict(town: Town) -> None:

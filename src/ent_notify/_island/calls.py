@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -22,7 +23,7 @@ class Harbour(Protocol):
         """Answer ``call``."""
 
 
-class Call:
+class Call(ABC):
     """One coroutine function on its way over the bridge and back."""
 
     def __init__(self, fn: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> None:
@@ -33,9 +34,9 @@ class Call:
         self.started = False
         self.cancelled = False
 
+    @abstractmethod
     def deliver(self, result: outcome.Outcome[Any]) -> None:
         """Hand ``result`` to whoever waits. Called on the island's thread, once."""
-        raise NotImplementedError
 
     def begin(self, island: Harbour) -> None:
         """Start the asyncio task. Called on the island's thread."""

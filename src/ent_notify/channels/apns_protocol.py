@@ -36,7 +36,7 @@ class ApnsProtocol(Http2Streams, APNsTLSClientProtocol):  # type: ignore[misc] #
 
     async def send_notification(self, request: NotificationRequest) -> NotificationResult:
         """Not the way here: a future for each send is what gets lost. Use ``start``."""
-        raise NotImplementedError("requests of ApnsProtocol are started with start(exchange)")
+        raise RuntimeError("requests of ApnsProtocol are started with start(exchange)")
 
 
 class ApnsConnector(APNsKeyConnectionPool):

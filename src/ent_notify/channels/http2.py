@@ -13,6 +13,7 @@ Nothing here waits for a single request: deadlines belong to the caller, who may
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -44,7 +45,7 @@ class Fate(Enum):
     LOST = auto()
 
 
-class Exchange:
+class Exchange(ABC):
     """One request and what came of it. Subclass it to remember what it was for, and to act in ``on_end``."""
 
     __slots__ = ("answer_body", "answer_headers", "body", "detail", "fate", "headers", "started_at", "status", "stream")
@@ -71,9 +72,9 @@ class Exchange:
                 return value.decode("latin-1")
         return None
 
+    @abstractmethod
     def on_end(self) -> None:
         """Called once, on the loop's thread, when ``fate`` is known."""
-        raise NotImplementedError
 
 
 class Loop(Protocol):

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from ent_notify.flows.lane_care import DISBELIEF_SECONDS, LaneCare
 from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
@@ -173,27 +174,45 @@ class LateAnswers:
         return bool(self._waiting)
 
     async def settle(self, care_of: Mapping[str, LaneCare], now: datetime) -> int:
-        """Take in what waits, lane by lane; how many deliveries it moved. Drops go through the lane's own guard."""
+        """Take in what waits, lane by lane; how many deliveries it moved. Drops go through the lane's own guard.
+
+        Raises StoreError; what the database has not taken by then waits for the next call.
+        """
         by_lane: dict[str, list[tuple[Outgoing, Verdict]]] = {}
         while self._waiting:
             lane, item, verdict = self._waiting.popleft()
             by_lane.setdefault(lane, []).append((item, verdict))
         count = 0
-        for lane, answers in by_lane.items():
-            care = care_of[lane]
-            reviewed = await care.review([verdict for _, verdict in answers], now)
-            told: list[tuple[Outgoing, Verdict, Receipt]] = []
-            for (item, _), verdict in zip(answers, reviewed, strict=True):
-                if (says := receipts.late(verdict)) is not None:
-                    receipt = Receipt(Source.LATE, item.notification, PUSH, item.target, *says)
-                    told.append((item, verdict, receipt))
-            effects = await take(self.store, self.observer, [receipt for _, _, receipt in told], now)
-            moved = [
-                (item, verdict)
-                for (item, verdict, _), taken in zip(told, effects, strict=True)
-                if taken.effect is Effect.MOVED
-            ]
-            if moved:
-                await care.react([item for item, _ in moved], [verdict for _, verdict in moved], now)
-            count += len(moved)
+        try:
+            for lane in list(by_lane):
+                count += await self._settle(by_lane[lane], care_of[lane], now, partial(by_lane.pop, lane))
+        finally:  # older than what has come meanwhile
+            left = [(lane, item, verdict) for lane, answers in by_lane.items() for item, verdict in answers]
+            self._waiting.extendleft(reversed(left))
+            while len(self._waiting) > self.most:
+                self._waiting.popleft()
         return count
+
+    async def _settle(
+        self,
+        answers: Sequence[tuple[Outgoing, Verdict]],
+        care: LaneCare,
+        now: datetime,
+        on_taken: Callable[[], object],
+    ) -> int:
+        reviewed = await care.review([verdict for _, verdict in answers], now)
+        told: list[tuple[Outgoing, Verdict, Receipt]] = []
+        for (item, _), verdict in zip(answers, reviewed, strict=True):
+            if (says := receipts.late(verdict)) is not None:
+                receipt = Receipt(Source.LATE, item.notification, PUSH, item.target, *says)
+                told.append((item, verdict, receipt))
+        effects = await take(self.store, self.observer, [receipt for _, _, receipt in told], now)
+        on_taken()
+        moved = [
+            (item, verdict)
+            for (item, verdict, _), taken in zip(told, effects, strict=True)
+            if taken.effect is Effect.MOVED
+        ]
+        if moved:
+            await care.react([item for item, _ in moved], [verdict for _, verdict in moved], now)
+        return len(moved)

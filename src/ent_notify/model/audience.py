@@ -10,13 +10,14 @@ list of indexed look-ups, whoever reads it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 from ent_notify.model.people import Profile
 
 
-class Audience:
+class Audience(ABC):
     """Base of all audience expressions."""
 
     __slots__ = ()
@@ -29,9 +30,9 @@ class Audience:
     def __sub__(self, other: Audience) -> Minus:
         return Minus(self, other)
 
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The form that crosses to SQL and to other languages."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

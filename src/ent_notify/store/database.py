@@ -11,6 +11,7 @@ is raised as UnknownAudience, MalformedEvent, NotFound or NotAllowed. The driver
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -97,7 +98,7 @@ class PoolLimits:
     """How often a unit that lost against another transaction is tried, in all."""
 
 
-class Session:
+class Session(ABC):
     """Statements by name (``area.query``), or as a Query. What Database and Transaction have in common."""
 
     _where: str
@@ -127,15 +128,15 @@ class Session:
         results: list[list[Record]] = await self._many(bound)
         return results
 
+    @abstractmethod
     async def script(self, sql: str) -> None:
         """Run a text of statements without parameters, such as a migration's, all or nothing."""
-        raise NotImplementedError
 
-    async def _one(self, kind: Kind, name: str | Query, parameters: Mapping[str, Any]) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    async def _one(self, kind: Kind, name: str | Query, parameters: Mapping[str, Any]) -> Any: ...
 
-    async def _many(self, statements: Sequence[Statement]) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    async def _many(self, statements: Sequence[Statement]) -> Any: ...
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:

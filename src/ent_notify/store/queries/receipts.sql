@@ -1,9 +1,32 @@
 -- name: take
--- Take receipts one after the other; answers what each did, in their order.
+-- Take receipts one after the other; answers what each did, in their order. Their chunks are locked first, by id, as
+-- whoever settles windows locks them: neither waits for the other while holding what that one needs.
+with told as materialized (
+    select * from unnest(:sources::text[], :notifications::bigint[], :channels::text[], :targets::int[], :states::smallint[],
+                         :reasons::text[])
+        with ordinality r (source, notification, channel, target, state, reason, place)
+),
+meant as materialized (
+    select h.id
+    from told r
+    join campaign k on k.notification_id = r.notification
+    join lane l on l.channel = r.channel
+    left join device d on r.channel = 'push' and d.id = r.target
+    cross join lateral (   -- (offset 0: by the whole key, as in take_receipt)
+        select h.id, h.targets from chunk h
+        where h.campaign_id = k.notification_id and h.lane_id = l.id
+          and h.bucket in (-1, case when r.channel = 'push' then d.person_id else r.target end / coalesce(k.width, 1000))
+        offset 0
+    ) h
+    where h.targets @> array[r.target]
+),
+locked as materialized (
+    select h.id from chunk h where h.id in (select id from meant) order by h.id for update
+)
 select t.effect, t.lane_id
-from unnest(:sources::text[], :notifications::bigint[], :channels::text[], :targets::int[], :states::smallint[], :reasons::text[])
-    with ordinality r (source, notification, channel, target, state, reason, place)
+from told r
 cross join lateral take_receipt(r.source, r.notification, r.channel, r.target, r.state, r.reason, :now) t
+where (select count(*) from locked) >= 0   -- (they are had before the first receipt is taken)
 order by r.place;
 
 -- name: addresses
