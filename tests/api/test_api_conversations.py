@@ -100,7 +100,7 @@ async def test_what_one_keeps_recalls_and_leaves(taught: House) -> None:
 
 
 async def test_lists_go_on_page_by_page_without_gaps(open_house: Open, clock: SetClock) -> None:
-    async with open_house(api={"writes_per_minute": 100_000}) as house:
+    async with open_house(api={"writes_per_minute": 100_000, "reads_per_minute": 100_000}) as house:
         lou = await house.engine.reader("P21")
         for number in range(52):
             await house.engine.start_conversation("P21", ["P11"], f"S{number}", "Un")

@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from ent_notify.asgi.auth import Tokens, read_keys
-from ent_notify.asgi.limits import WriteLimit
+from ent_notify.asgi.limits import PersonLimit
 from ent_notify.asgi.router import Route
 from ent_notify.asgi.routes import ROUTES
 from ent_notify.asgi.tokens import TokenRefused, open_tokens
@@ -403,7 +403,7 @@ async def test_only_pages_of_exact_origins_may_ask(house: House) -> None:
 
 
 def test_a_limit_gives_back_what_it_says() -> None:
-    limit = WriteLimit(per_minute=60)
+    limit = PersonLimit(per_minute=60)
     assert [limit.take("p", 0.0) for _ in range(31)] == [None] * 30 + [1]
     assert limit.take("other", 0.0) is None
     assert limit.take("p", 1.0) is None and limit.take("p", 1.0) == 1
@@ -411,7 +411,7 @@ def test_a_limit_gives_back_what_it_says() -> None:
 
 
 def test_a_batch_goes_through_whole_and_is_paid_for_afterwards() -> None:
-    limit = WriteLimit(per_minute=60)
+    limit = PersonLimit(per_minute=60)
     assert limit.take("p", 0.0, 100) is None
     assert limit.take("p", 0.0) == 71
     assert limit.take("p", 70.0) == 1
@@ -441,3 +441,12 @@ async def test_somebody_who_writes_too_often_is_told_when_to_come_back(open_hous
         assert got.status == 429 and got.headers["retry-after"] == "30"
         assert (await house.ask("GET", "/v1/inbox", person="P1")).status == 200
         assert (await house.ask("POST", "/v1/streams/ticket", person="P2")).status == 200
+
+
+async def test_one_person_who_reads_too_often_waits_and_nobody_else(open_house: Open) -> None:
+    async with open_house(api={"reads_per_minute": 4}) as house:
+        answers = [await house.ask("GET", "/v1/inbox/unread", person="P1") for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert (await house.ask("GET", "/v1/inbox/unread", person="P2")).status == 200
+        await house.post("/v1/inbox/read", "P1", {"seqs": [1]})  # writes are counted for themselves

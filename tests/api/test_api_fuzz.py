@@ -78,7 +78,9 @@ EXCEPT = {
 @pytest.fixture
 def served(values: dict[str, Any], signer: Signer) -> Iterator[tuple[str, dict[str, str]]]:
     """A host, and the headers of a guardian who has an inbox and a conversation."""
-    chosen = settings_from({**values, "api": {**values["api"], "writes_per_minute": 100_000}})
+    chosen = settings_from(
+        {**values, "api": {**values["api"], "writes_per_minute": 100_000, "reads_per_minute": 100_000}}
+    )
 
     async def fill() -> None:
         async with open_engine(chosen) as engine:

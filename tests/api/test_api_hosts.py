@@ -259,7 +259,11 @@ def test_a_request_that_a_host_cancels_leaves_the_engine_whole(values: dict[str,
     """A hundred posts are cancelled at a hundred moments: each is written whole or not at all, and all go on."""
 
     async def run() -> None:
-        api = create_app(settings_from({**values, "api": {**values["api"], "writes_per_minute": 100_000}}))
+        api = create_app(
+            settings_from(
+                {**values, "api": {**values["api"], "writes_per_minute": 100_000, "reads_per_minute": 100_000}}
+            )
+        )
         headers = {**bearer(signer, "P21"), "content-type": "application/json"}
 
         async def post() -> int:

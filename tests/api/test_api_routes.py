@@ -185,7 +185,7 @@ async def test_a_conversation_is_opened_answered_paged_and_read(house: House) ->
     for number in range(120):
         assert (await house.post(f"{path}/messages", "P21", {"body": f"m{number}"}))["seq"] == number + 2
         if number % 50 == 49:
-            house.api._desk._limit._due.clear()  # they write more than a person may in half a minute
+            house.api._desk._writes._due.clear()  # they write more than a person may in half a minute
     page = await house.get(path, "P11")
     assert [message["seq"] for message in page["messages"]] == list(range(1, 101)) and page["next"] == 100
     assert page["messages"][0]["mine"] and page["messages"][1]["author"] == "Lou Exemple"

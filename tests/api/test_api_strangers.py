@@ -77,7 +77,7 @@ async def theirs(house: House) -> Theirs:
 
 
 async def test_every_route_tells_a_stranger_what_it_tells_of_nothing(open_house: Open) -> None:
-    async with open_house(api={"writes_per_minute": 100_000}) as house:
+    async with open_house(api={"writes_per_minute": 100_000, "reads_per_minute": 100_000}) as house:
         there = await theirs(house)
         for route in NAMED:
             label = f"{route.method} {route.path}"

@@ -293,3 +293,30 @@ def test_a_port_that_somebody_else_has_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="in use"):  # noqa: SIM117
         with reserved("127.0.0.1", other.getsockname()[1]):
             pass
+
+
+async def test_one_that_cannot_be_started_is_tried_again_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """No memory, or no process left: the machine says it by an OSError at the fork."""
+    started: list[str] = []
+    again = trio.Event()
+    opened = trio.lowlevel.open_process
+
+    async def refuse_once(command: list[str], **options: Any) -> trio.Process:
+        started.append(command[-1])
+        if started.count("second") == 1 and command[-1] == "second":
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        process: trio.Process = await opened(command, **options)
+        if command[-1] == "second":
+            again.set()
+        return process
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", refuse_once)
+    lasting = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    supervisor = Supervisor([[*lasting, "first"], [*lasting, "second"]])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        await again.wait()
+        assert sorted(started) == ["first", "second", "second"]
+        nursery.cancel_scope.cancel()

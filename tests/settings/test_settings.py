@@ -360,3 +360,10 @@ def test_every_setting_is_read_by_something() -> None:
         if row.name not in companions and not re.search(rf"\.{row.name.rpartition('.')[2]}\b", source)
     ]
     assert unread == []
+
+
+def test_an_app_may_be_named_as_its_bundle(workplace: Path) -> None:
+    write(workplace, '[apns."fr.example.ent"]\ntopic = "fr.example.ent"\n'
+          'team_id = "ABCDE12345"\nkey_id = "12345ABCDE"\nkey_file = "apns.p8"\n')  # fmt: skip
+    write(workplace, "une clef\n", "apns.p8")
+    assert list(load_settings().apns) == ["fr.example.ent"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 
 from ent_notify.asgi.cors import Origins, granted, preflight
-from ent_notify.asgi.limits import WriteLimit
+from ent_notify.asgi.limits import PersonLimit
 from ent_notify.asgi.problems import Problem, internal, problem_of, unauthorized
 from ent_notify.asgi.router import Answer, Call, OpenRoute, Request, Route, Router
 from ent_notify.asgi.routes import ROUTES
@@ -31,8 +33,9 @@ class Desk:
         self._tokens = open_tokens(settings.api)
         self._refusals = TokenLog()
         self._origins = Origins(settings)
-        self._limit = WriteLimit(settings.api.writes_per_minute)
-        self._searches = WriteLimit(settings.conversations.searches_per_minute)
+        self._writes = PersonLimit(settings.api.writes_per_minute)
+        self._reads = PersonLimit(settings.api.reads_per_minute)
+        self._searches = PersonLimit(settings.conversations.searches_per_minute)
         self._router = Router(ROUTES)
 
     async def answer(self, engine: Engine, request: Request) -> Answer:
@@ -88,17 +91,21 @@ class Desk:
             raise Problem(
                 429, "Too many searches", "One person may not search so often; wait a little.", retry_after=wait
             )
-        if route.method != "GET":
-            self._count_writes(person, engine.clock.now().timestamp(), 1 if body is None else route.writes(body))
+        self._count(person, engine.clock.now().timestamp(), route, body)
         reader = await self._reader(engine, person)
         found = await route.handler(Call(engine, reader, numbers, query, body))
         if route.packs and chosen(request.headers.get("accept", "")) == MSGPACK:
             return Answer.packed(found, route.status)
         return Answer.of(found, route.status)
 
-    def _count_writes(self, person: str, now: float, writes: int) -> None:
-        if wait := self._limit.take(person, now, writes):
-            raise Problem(429, "Too many writes", "One person may not write so often; wait a little.", retry_after=wait)
+    def _count(self, person: str, now: float, route: Route, body: Any) -> None:
+        """Raises Problem when this person asks too much."""
+        if route.method == "GET":
+            what, wait = "reads", self._reads.take(person, now)
+        else:
+            what, wait = "writes", self._writes.take(person, now, 1 if body is None else route.writes(body))
+        if wait:
+            raise Problem(429, f"Too many {what}", f"One person has too many {what}; wait a little.", retry_after=wait)
 
     def _authenticated(self, engine: Engine, request: Request) -> str:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

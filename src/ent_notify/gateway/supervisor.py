@@ -70,11 +70,17 @@ class Supervisor:
         pause = 0.0
         while not self._stopping.is_set():
             began = trio.current_time()
-            status = await self._run_once(command)
-            if self._stopping.is_set():
-                return
-            pause = next_pause(pause, trio.current_time() - began)
-            _log.error("gateway_process_ended", status=status, seconds=pause)
+            try:
+                status = await self._run_once(command)
+            except OSError as error:
+                # no memory, process or descriptor left: the others go on, and this one is tried again
+                pause = next_pause(pause, 0)
+                _log.error("gateway_process_not_started", error=error, seconds=pause)
+            else:
+                if self._stopping.is_set():
+                    return
+                pause = next_pause(pause, trio.current_time() - began)
+                _log.error("gateway_process_ended", status=status, seconds=pause)
             with trio.move_on_after(pause):
                 await self._stopping.wait()
 

@@ -307,6 +307,8 @@ class ApiSettings(Group):
     """Seconds by which the host's clock may differ from ours."""
     writes_per_minute: int = Field(default=120, ge=1, le=100_000)
     """Writes of one person in a minute that one process takes; above it 429."""
+    reads_per_minute: int = Field(default=1200, ge=1, le=100_000)
+    """The same for reads; half a minute's share may come at once."""
 
     @model_validator(mode="after")
     def _keys_have_an_issuer(self) -> ApiSettings:

@@ -130,7 +130,7 @@ NatsServers = Annotated[
     tuple[Annotated[str, AfterValidator(_nats_server)], ...], NoDecode, BeforeValidator(_comma_separated)
 ]
 
-TableName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+TableName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Table = Annotated[Mapping[TableName, _T], AfterValidator(Entries), PlainSerializer(dict)]
 """Named entries of one group, read-only: ``[apns.families]`` in TOML, ``APNS__FAMILIES__...`` in the environment."""
 
