@@ -27,6 +27,7 @@ from ent_notify.engine.personal import Personal
 from ent_notify.engine.phones import Phones
 from ent_notify.engine.receipts import Receipts
 from ent_notify.engine.retention import Retention
+from ent_notify.engine.rights import DataRights, Holds
 from ent_notify.engine.safety import Safety, limits_of
 from ent_notify.engine.search import Search
 from ent_notify.engine.talk_news import TalkNews
@@ -71,6 +72,7 @@ from ent_notify.store.personal import PostgresPersonal
 from ent_notify.store.publishing import PostgresPublishing
 from ent_notify.store.receipts import PostgresReceipts
 from ent_notify.store.retention import PostgresRetention
+from ent_notify.store.rights import PostgresHolds, PostgresRights
 from ent_notify.store.safety import PostgresSafety
 from ent_notify.store.search import PostgresSearch
 from ent_notify.store.sending_guard import PostgresGuard
@@ -137,7 +139,9 @@ class Engine:
         self.phones = Phones(PostgresSync(db, conversations), self.words, clock, settings.sync, self.evidence.read)
         erasures = PostgresErasures(db)
         self.retention = Retention(PostgresRetention(db), erasures, settings, clock)
-        self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer, self.retention.step)
+        self.rights = DataRights(PostgresRights(db), erasures, settings.retention, clock)
+        self.holds = Holds(PostgresHolds(db), erasures, clock)
+        self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer, self.retention.step, self.rights.step)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
     # ------------------------------------------------------------ publishing

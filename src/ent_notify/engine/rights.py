@@ -1,0 +1,220 @@
+"""What people may ask for under the GDPR, and what must be kept: ``engine.rights`` and ``engine.holds``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from ent_notify.errors import NotAllowed, NotFound
+from ent_notify.model.rights import CAPACITIES, Asked, Hold, Right, RightsRequest
+from ent_notify.observe import pseudonym
+from ent_notify.policy.retention import ANSWER_WITHIN, HOLD_REVIEW
+from ent_notify.ports import Clock
+from ent_notify.settings import RetentionSettings
+from ent_notify.store.erasures import PostgresErasures
+from ent_notify.store.rights import PARTS, PostgresHolds, PostgresRights
+
+LINES_A_BLOCK = 200
+"""Rows of an export that are handed on together."""
+READ_ME = """Export of everything that is held about one person (GDPR 15 and 20).
+
+Each .jsonl file is one part, a JSON object a line. What others wrote, and the secrets of devices, are left out: they
+are not yours, or would open something. manifest.json says how many lines each file has, and the SHA-256 of its bytes.
+"""
+
+
+class DataRights:
+    """Requests. Each is written down with who asks, in what capacity, how that was made sure of, and its deadline."""
+
+    def __init__(
+        self, store: PostgresRights, erasures: PostgresErasures, settings: RetentionSettings, clock: Clock
+    ) -> None:
+        self._store = store
+        self._erasures = erasures
+        self._settings = settings
+        self._clock = clock
+
+    async def export(self, person: str, asked: Asked) -> AsyncGenerator[tuple[str, bytes], None]:
+        """Everything held about ``person``, as (file, block of its bytes), file after file; ``manifest.json`` last.
+
+        It is read through cursors, and never held whole. Raises NotFound, and NotAllowed for who may not ask.
+        """
+        who, number = await self._receive(person, Right.EXPORT, asked)
+        now = self._clock.now()
+        manifest: dict[str, Any] = {"person": person, "made_at": now.isoformat(), "files": {}}
+        yield "README.txt", READ_ME.encode()
+        for part in PARTS:
+            digest, lines = hashlib.sha256(), 0
+            async with aclosing(self._blocks(who, part, now)) as blocks:
+                async for block, count in blocks:
+                    digest.update(block)
+                    lines += count
+                    yield f"{part}.jsonl", block
+            manifest["files"][f"{part}.jsonl"] = {"lines": lines, "sha256": digest.hexdigest()}
+        yield "manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
+        await self._store.close(number, "done", "", self._clock.now())
+
+    async def _blocks(self, who: int, part: str, now: datetime) -> AsyncGenerator[tuple[bytes, int], None]:
+        lines: list[bytes] = []
+        async with aclosing(self._store.export(who, part, now)) as rows:
+            async for row in rows:
+                lines.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+                if len(lines) >= LINES_A_BLOCK:
+                    yield b"".join(lines), len(lines)
+                    lines = []
+        if lines:
+            yield b"".join(lines), len(lines)
+
+    async def rectify(
+        self,
+        person: str,
+        asked: Asked,
+        *,
+        given_name: str | None = None,
+        family_name: str | None = None,
+        language: str | None = None,
+        email: str | None = None,
+    ) -> None:
+        """Correct what is given. The directory's next import says what it says: correct it there, too."""
+        who, number = await self._receive(person, Right.RECTIFY, asked)
+        given = {"given_name": given_name, "family_name": family_name, "language": language, "email": email}
+        await self._store.rectify(who, {name: value for name, value in given.items() if value is not None})
+        await self._store.close(number, "done", "", self._clock.now())
+
+    async def object_to(self, person: str, asked: Asked, category: str) -> None:
+        """Send nothing of a category by mail or push any more. Raises NotFound for an unknown category."""
+        who, number = await self._receive(person, Right.OBJECT, asked)
+        known = await self._store.object_to(who, category)
+        await self._store.close(number, "done" if known else "refused", "", self._clock.now())
+        if not known:
+            raise NotFound(f"no event has the category {category!r}")
+
+    async def restrict(self, person: str, asked: Asked) -> None:
+        """Keep what there is, and send nothing."""
+        who, number = await self._receive(person, Right.RESTRICT, asked)
+        await self._store.restrict(who, self._clock.now())
+        await self._store.close(number, "done", "", self._clock.now())
+
+    async def erase(self, person: str, asked: Asked) -> RightsRequest:
+        """Erase somebody, now; a worker looks for them once more some minutes later, for what was under way.
+
+        The request answered is ``done``, or ``held`` when a hold keeps them: it is carried out once that is lifted.
+        """
+        who, number = await self._receive(person, Right.ERASE, asked)
+        await self._erase(who, number)
+        found = [each for each in await self._store.requests(everything=True, most=100_000) if each.id == number]
+        return found[0]
+
+    async def requests(self, *, everything: bool = False, most: int = 100) -> list[RightsRequest]:
+        """Requests, the nearest deadline first: those that are open, or everything."""
+        return await self._store.requests(everything=everything, most=most)
+
+    async def step(self) -> int:
+        """Erase those whom a hold kept, and keeps no more; how many."""
+        released = await self._store.released(self._clock.now(), 20)
+        for number, who in released:
+            await self._erase(who, number)
+        return len(released)
+
+    async def note(self, actor: str, capacity: str, action: str, subject: str = "", detail: str = "") -> None:
+        """Add to the trail of who read, exported, moderated or overrode. People are kept as keyed pseudonyms."""
+        about = pseudonym(subject) if subject else ""
+        await self._store.note(pseudonym(actor), capacity, action, about, detail, self._clock.now())
+
+    async def trail(self, person: str, most: int = 100) -> list[dict[str, Any]]:
+        """Who looked at somebody's data, newest first, by pseudonym."""
+        return [dict(row.items()) for row in await self._store.trail(pseudonym(person), most)]
+
+    async def _erase(self, who: int, number: int) -> None:
+        now = self._clock.now()
+        try:
+            await self._erasures.erase(who, self._settings.erased_messages, "asked", now)
+        except NotAllowed as held:
+            await self._store.close(number, "held", str(held), now)
+            return
+        await self._store.close(number, "done", "", now)
+
+    async def _receive(self, person: str, kind: Right, asked: Asked) -> tuple[int, int]:
+        if asked.capacity not in CAPACITIES:
+            raise NotAllowed(f"capacity {asked.capacity!r}: who asks is one of {', '.join(CAPACITIES)}")
+        if not asked.proof.strip():
+            raise NotAllowed("say in a word how it was made sure who asks, such as 'session' or 'id card seen'")
+        who = await self._erasures.person(person)
+        if who is None:
+            raise NotFound(f"there is no person {person!r}")
+        if asked.capacity == "self" and asked.by != person:
+            raise NotAllowed(f"{asked.by!r} is not {person!r}: ask as guardian, or through the officer")
+        if asked.capacity == "guardian" and not await self._store.guards(asked.by, who):
+            raise NotAllowed(f"{asked.by!r} is no legal guardian of {person!r}")
+        now = self._clock.now()
+        number = await self._store.open(who, kind, asked, now, now + ANSWER_WITHIN)
+        await self.note(asked.by, asked.capacity, kind.value, person)
+        return who, number
+
+
+class Holds:
+    """What must be kept though its time has come. Two people set one, and two lift it; one that is asked for holds
+    for a week already, so that nothing goes while the second is looked for."""
+
+    def __init__(self, store: PostgresHolds, erasures: PostgresErasures, clock: Clock) -> None:
+        self._store = store
+        self._erasures = erasures
+        self._clock = clock
+
+    async def ask(
+        self,
+        *,
+        by: str,
+        reason: str,
+        reference: str = "",
+        person: str | None = None,
+        conversation: int | None = None,
+        message: int | None = None,
+        notification: int | None = None,
+    ) -> int:
+        """Ask for a hold of a person, of a conversation (or one message of it), or of a notification; its number."""
+        if sum(each is not None for each in (person, conversation, notification)) != 1:
+            raise NotAllowed("a hold is of one person, one conversation or one notification: give exactly one")
+        if not reason.strip():
+            raise NotAllowed("a hold needs a reason, such as the number of a requisition")
+        who = None if person is None else await self._erasures.person(person)
+        if person is not None and who is None:
+            raise NotFound(f"there is no person {person!r}")
+        what = {"person_id": who, "conversation_id": conversation, "seq": message, "notification_id": notification}
+        now = self._clock.now()
+        return await self._store.place(what, reason, reference, by, now, now + HOLD_REVIEW)
+
+    async def confirm(self, hold: int, by: str) -> None:
+        """Confirm a hold. Raises NotAllowed for who asked for it, and when it does not wait for that."""
+        now = self._clock.now()
+        if not await self._store.confirm(hold, by, now, now + HOLD_REVIEW):
+            raise NotAllowed(f"hold {hold} waits for the word of somebody else than {by!r}, or for none")
+
+    async def ask_lift(self, hold: int, by: str) -> None:
+        """Ask for the end of a hold. Raises NotAllowed when that is asked already, or it has ended."""
+        if not await self._store.ask_lift(hold, by, self._clock.now()):
+            raise NotAllowed(f"the end of hold {hold} is asked for already, or it has ended")
+
+    async def lift(self, hold: int, by: str) -> None:
+        """Lift a hold. Raises NotAllowed for who asked for its end, and when nobody did."""
+        if not await self._store.lift(hold, by, self._clock.now()):
+            raise NotAllowed(f"the end of hold {hold} is to be asked for by one person and confirmed by another")
+
+    async def review(self, hold: int) -> None:
+        """Say that a hold is needed for another six months. Raises NotFound."""
+        if not await self._store.review(hold, self._clock.now() + HOLD_REVIEW):
+            raise NotFound(f"there is no hold {hold} that stands")
+
+    async def standing(self) -> list[Hold]:
+        """Holds that stand, those to be reviewed first."""
+        return await self._store.standing(self._clock.now())
+
+    async def overdue(self) -> list[Hold]:
+        """Holds that nobody has looked at again in six months."""
+        now = self._clock.now()
+        return [hold for hold in await self.standing() if hold.review_at < now]

@@ -1,0 +1,171 @@
+"""Requests, holds, exports and the trail of who looked, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
+from typing import Any
+
+from ent_notify.model.rights import Asked, Hold, Right, RightsRequest
+from ent_notify.store.database import Database, Record
+
+PARTS = (
+    "person",
+    "memberships",
+    "family",
+    "devices",
+    "preferences",
+    "inbox",
+    "deliveries",
+    "acknowledgements",
+    "conversations",
+    "messages",
+    "drafts",
+    "blocks",
+    "sessions",
+    "requests",
+)
+"""The parts of an export, each a query ``rights.export_...``."""
+
+
+class PostgresRights:
+    """What somebody asked for."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def open(self, person: int, kind: Right, asked: Asked, now: datetime, deadline: datetime) -> int:
+        """Write a request down; its number."""
+        number: int = await self._db.fetchval(
+            "rights.open",
+            person_id=person,
+            kind=kind.value,
+            actor=asked.by,
+            capacity=asked.capacity,
+            proof=asked.proof,
+            now=now,
+            deadline=deadline,
+        )
+        return number
+
+    async def close(self, request: int, state: str, note: str, now: datetime) -> None:
+        """Say how a request stands."""
+        closed_at = None if state == "held" else now
+        await self._db.execute("rights.close", request_id=request, state=state, note=note, closed_at=closed_at)
+
+    async def requests(self, *, everything: bool, most: int) -> list[RightsRequest]:
+        """Requests, nearest deadline first."""
+        rows = await self._db.fetch("rights.requests", everything=everything, most=most)
+        return [_request(row) for row in rows]
+
+    async def released(self, now: datetime, most: int) -> list[tuple[int, int]]:
+        """(request, person) of erasures that a hold kept and keeps no more."""
+        return [(row["id"], row["person_id"]) for row in await self._db.fetch("rights.held", now=now, most=most)]
+
+    async def is_held(self, person: int, now: datetime) -> bool:
+        """Whether a hold keeps somebody."""
+        return bool(await self._db.fetchval("rights.is_held", person_id=person, now=now))
+
+    async def guards(self, guardian: str, person: int) -> bool:
+        """Whether ``guardian`` is a legal guardian of somebody, whom no court has restricted."""
+        return bool(await self._db.fetchval("rights.guards", guardian=guardian, person_id=person))
+
+    async def rectify(self, person: int, given: Mapping[str, str]) -> None:
+        """Correct names, language or address."""
+        asked = {name: given.get(name) for name in ("given_name", "family_name", "language", "email")}
+        await self._db.execute("rights.rectify", person_id=person, **asked)
+
+    async def object_to(self, person: int, category: str) -> bool:
+        """Refuse a category; False when there is no such category."""
+        if not await self._db.fetchval("rights.category_known", category=category):
+            return False
+        await self._db.execute("rights.object", person_id=person, category=category)
+        return True
+
+    async def restrict(self, person: int, now: datetime) -> None:
+        """Refuse everything that is sent."""
+        await self._db.execute("rights.restrict", person_id=person, now=now)
+
+    async def export(self, person: int, part: str, now: datetime) -> AsyncGenerator[dict[str, Any], None]:
+        """The rows of one part of an export, through a cursor."""
+        asked: dict[str, Any] = {"person_id": person} | ({"now": now} if part == "inbox" else {})
+        async with self._db.stream(f"rights.export_{part}", **asked) as batches:
+            async for rows in batches:
+                for row in rows:
+                    yield dict(row.items())
+
+    async def note(self, actor: str, capacity: str, action: str, subject: str, detail: str, now: datetime) -> None:
+        """Add to the trail; actor and subject are pseudonyms."""
+        await self._db.execute(
+            "rights.note", actor=actor, capacity=capacity, action=action, subject=subject, detail=detail, now=now
+        )
+
+    async def trail(self, subject: str, most: int) -> list[Record]:
+        """The trail about one subject (a pseudonym), newest first."""
+        return await self._db.fetch("rights.trail", subject=subject, most=most)
+
+
+class PostgresHolds:
+    """What must be kept."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def place(self, what: Mapping[str, int | None], reason: str, reference: str, by: str,
+                    now: datetime, review_at: datetime) -> int:  # fmt: skip
+        """Ask for a hold; its number."""
+        number: int = await self._db.fetchval(
+            "rights.place_hold", **what, reason=reason, reference=reference, asked_by=by, now=now, review_at=review_at
+        )
+        return number
+
+    async def confirm(self, hold: int, by: str, now: datetime, review_at: datetime) -> bool:
+        """Confirm one that somebody else asked for."""
+        return await self._db.fetchval("rights.set_hold", hold_id=hold, by=by, now=now, review_at=review_at) is not None
+
+    async def ask_lift(self, hold: int, by: str, now: datetime) -> bool:
+        """Ask for its end."""
+        return await self._db.fetchval("rights.ask_lift", hold_id=hold, by=by, now=now) is not None
+
+    async def lift(self, hold: int, by: str, now: datetime) -> bool:
+        """End one whose end somebody else asked for."""
+        return await self._db.fetchval("rights.lift", hold_id=hold, by=by, now=now) is not None
+
+    async def review(self, hold: int, review_at: datetime) -> bool:
+        """It is needed still."""
+        return await self._db.fetchval("rights.review_hold", hold_id=hold, review_at=review_at) is not None
+
+    async def standing(self, now: datetime) -> list[Hold]:
+        """Holds that stand, those to be reviewed first."""
+        return [
+            Hold(
+                row["id"],
+                row["person"],
+                row["conversation_id"],
+                row["seq"],
+                row["notification_id"],
+                row["reason"],
+                row["reference"],
+                row["asked_by"],
+                row["asked_at"],
+                row["set_by"],
+                row["review_at"],
+                row["lift_asked_by"],
+            )
+            for row in await self._db.fetch("rights.holds", now=now)
+        ]
+
+
+def _request(row: Record) -> RightsRequest:
+    return RightsRequest(
+        row["id"],
+        Right(row["kind"]),
+        row["actor"],
+        row["capacity"],
+        row["proof"],
+        row["received_at"],
+        row["deadline"],
+        row["state"],
+        row["note"],
+        row["closed_at"],
+    )
