@@ -83,7 +83,7 @@ declare
 begin
     for t in select c.relname, c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
              where n.nspname = 'ent_notify' and c.relkind = 'r' loop
-        execute format('select count(*) from ent_notify.%I x where x::text like %L', t.relname, '%Zqxcanary%')
+        execute format('select count(*) from ent_notify.%I x where x::text ilike %L', t.relname, '%Zqxcanary%')
             into hits;
         if hits > 0 then found := found || t.relname || ' '; end if;
     end loop;
