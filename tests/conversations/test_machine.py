@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 OPENER, OTHERS = "P21", ("P11", "P12", "P13")
 PEOPLE = (OPENER, *OTHERS)
+NEVER_TOLD = " (never told)"
+"""Marks, in the model, the author of a message that was taken back before anybody was told of it."""
 CLEAN = """
 set search_path = ent_notify;
 truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share,
@@ -149,7 +151,8 @@ class Conversing(RuleBasedStateMachine):
         )
         act = self.engine.recall if recalls else self.engine.edit
         arguments = (number, seq, reader) if recalls else (number, seq, reader, "changé")
-        if not visible or talk.authors[seq - 1] != person or (seq in talk.recalled and not recalls):
+        author = talk.authors[seq - 1].removesuffix(NEVER_TOLD)
+        if not visible or author != person or (seq in talk.recalled and not recalls):
             with pytest.raises(NotAllowed if visible else NotFound):
                 self.call(act, *arguments)
             return
@@ -164,7 +167,7 @@ class Conversing(RuleBasedStateMachine):
             assert set(result.readers) == had_read
             talk.recalled.add(seq)
             if seq > talk.told:
-                talk.authors[seq - 1] += " (never told)"
+                talk.authors[seq - 1] += NEVER_TOLD
         talk.bodies[seq - 1] = "" if recalls else "changé"
 
     @rule(data=st.data(), person=st.sampled_from(OTHERS))

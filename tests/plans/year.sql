@@ -15,6 +15,6 @@ cross join lateral (
     select 'Announcement', 'announcement', 2, jsonb_build_array(jsonb_build_array(1, 3 * (i % 100 + 1) - 2), jsonb_build_array(2, 3 * (i % 100 + 1) - 2))
     where i % 50 = 0 and i % 250 <> 0
     union all
-    select 'HomeworkAssigned', 'homework', 1, jsonb_build_array(jsonb_build_array(1, c.class), jsonb_build_array(2, c.class))
+    select 'Announcement', 'homework', 1, jsonb_build_array(jsonb_build_array(1, c.class), jsonb_build_array(2, c.class))
     where i % 50 <> 0
 ) t;

@@ -149,7 +149,7 @@ async def test_nothing_of_an_erased_person_is_anywhere(town: Town) -> None:
     )
     assert "participant.person_id" in await numbers(town, 11)
     ledgers = await ledgers_of(town)
-    done = await town.engine.rights.erase(f"{CANARY}id", ME)
+    done = await town.engine.data_rights.erase(f"{CANARY}id", ME)
     assert done.state == "done"
     assert await residue(town) == ""
     assert await numbers(town, 11) == []
@@ -174,7 +174,7 @@ async def test_nothing_of_an_erased_person_is_anywhere(town: Town) -> None:
 async def test_what_was_under_way_is_found_by_the_second_look(town: Town) -> None:
     """A worker that had loaded a window tells of it after the erasure."""
     await plant(town)
-    await town.engine.rights.erase(f"{CANARY}id", ME)
+    await town.engine.data_rights.erase(f"{CANARY}id", ME)
     await town.engine.db.script(
         "insert into ent_notify.outcome select id, 11, campaign_id, 11, 3, 'smtp.550', 1, null, now()"
         " from ent_notify.chunk where targets is not null order by id limit 1"
@@ -194,7 +194,7 @@ async def test_who_is_erased_before_their_turn_is_withheld(town: Town) -> None:
     event = {"type": "Announcement", "key": "all", "audience": {"everyone": True}, "urgency": "normal", "data": data}
     number = (await town.engine.publish(event)).notification
     await town.engine.worker().tick()
-    await town.engine.rights.erase(f"{CANARY}id", ME)
+    await town.engine.data_rights.erase(f"{CANARY}id", ME)
     await town.engine.worker().run_until_idle()
     assert not [each for each in town.mail.sent if CANARY in each.address]
     assert town.mail.sent
@@ -207,7 +207,7 @@ async def test_a_hold_stops_erasure_and_retention_until_two_have_lifted_it(town:
     conversation = await plant(town)
     holds = town.engine.holds
     hold = await holds.ask(by="head", reason="requisition 12", conversation=conversation, message=1)
-    held = await town.engine.rights.erase(f"{CANARY}id", ME)
+    held = await town.engine.data_rights.erase(f"{CANARY}id", ME)
     assert held.state == "held"
     assert "hold" in held.note
     assert "message" in (await residue(town)).split()
@@ -225,19 +225,19 @@ async def test_a_hold_stops_erasure_and_retention_until_two_have_lifted_it(town:
     await holds.ask_lift(hold, "officer")
     with pytest.raises(NotAllowed):
         await holds.lift(hold, "officer")
-    assert await town.engine.rights.step() == 0
+    assert await town.engine.data_rights.step() == 0
     await holds.lift(hold, "head")
-    assert await town.engine.rights.step() == 1
+    assert await town.engine.data_rights.step() == 1
     assert await residue(town) == ""
-    assert [each.state for each in await town.engine.rights.requests(everything=True)] == ["done"]
+    assert [each.state for each in await town.engine.data_rights.requests(everything=True)] == ["done"]
 
 
 async def test_a_hold_that_nobody_confirms_ends_after_a_week(town: Town) -> None:
     await town.engine.db.script(MARKS)
     await town.engine.holds.ask(by="head", reason="maybe", person=f"{CANARY}id")
-    assert (await town.engine.rights.erase(f"{CANARY}id", ME)).state == "held"
+    assert (await town.engine.data_rights.erase(f"{CANARY}id", ME)).state == "held"
     town.clock.advance(8 * DAY)
-    assert await town.engine.rights.step() == 1
+    assert await town.engine.data_rights.step() == 1
     assert await residue(town) == ""
 
 
@@ -248,17 +248,17 @@ async def test_a_hold_that_nobody_confirms_ends_after_a_week(town: Town) -> None
 )  # fmt: skip
 async def test_who_may_not_ask_is_refused_and_nothing_is_done(town: Town, asked: Asked) -> None:
     with pytest.raises(NotAllowed):
-        await town.engine.rights.erase("P2", asked)  # 12 is no guardian of 2, and 14 is restricted
-    assert await town.engine.rights.requests(everything=True) == []
-    await town.engine.rights.restrict("P2", Asked("P13", "guardian", "session"))
-    (request,) = await town.engine.rights.requests(everything=True)
+        await town.engine.data_rights.erase("P2", asked)  # 12 is no guardian of 2, and 14 is restricted
+    assert await town.engine.data_rights.requests(everything=True) == []
+    await town.engine.data_rights.restrict("P2", Asked("P13", "guardian", "session"))
+    (request,) = await town.engine.data_rights.requests(everything=True)
     assert (request.by, request.state, request.deadline - request.received_at) == ("P13", "done", 7 * DAY)
 
 
 async def test_an_export_holds_everything_of_theirs_and_nothing_of_others(town: Town) -> None:
     await plant(town)
     files: dict[str, bytes] = {}
-    async for name, block in town.engine.rights.export(f"{CANARY}id", ME):
+    async for name, block in town.engine.data_rights.export(f"{CANARY}id", ME):
         files[name] = files.get(name, b"") + block
     manifest = json.loads(files["manifest.json"])
     for name, said in manifest["files"].items():
@@ -278,27 +278,27 @@ async def test_an_export_holds_everything_of_theirs_and_nothing_of_others(town: 
     assert titles == ["T"] * 4
     family = [json.loads(each)["pupil"] for each in files["family.jsonl"].splitlines()]
     assert family == ["P1", "P5"]
-    trail = await town.engine.rights.trail(f"{CANARY}id")
+    trail = await town.engine.data_rights.trail(f"{CANARY}id")
     assert [each["action"] for each in trail] == ["export"]
     assert CANARY not in str(trail)
 
 
 async def test_the_trail_is_only_added_to(town: Town) -> None:
-    await town.engine.rights.note("P31", "head", "override", "P1")
+    await town.engine.data_rights.note("P31", "head", "override", "P1")
     for change in ("update audit set action = 'x'", "delete from audit"):
         with pytest.raises(NotAllowed, match="only added to"):
             await town.engine.db.execute(ask(change))
-    assert len(await town.engine.rights.trail("P1")) == 1
+    assert len(await town.engine.data_rights.trail("P1")) == 1
 
 
 async def test_rectified_and_objected(town: Town) -> None:
-    await town.engine.rights.rectify("P2", Asked("P2", "self", "session"), email="new@eleve.example")
+    await town.engine.data_rights.rectify("P2", Asked("P2", "self", "session"), email="new@eleve.example")
     assert await town.engine.db.fetchval(ask("select email from person where id = 2")) == "new@eleve.example"
-    await town.engine.rights.object_to("P2", Asked("P2", "self", "session"), "announcement")
+    await town.engine.data_rights.object_to("P2", Asked("P2", "self", "session"), "announcement")
     await town.engine.publish(
         {"type": "Announcement", "key": "a", "audience": {"person": "P2"}, "data": {"title": "T", "body": "B"}}
     )
     await town.engine.worker().run_until_idle()
     assert town.mail.sent == []
     with pytest.raises(NotFound):
-        await town.engine.rights.object_to("P2", Asked("P2", "self", "session"), "nonsense")
+        await town.engine.data_rights.object_to("P2", Asked("P2", "self", "session"), "nonsense")

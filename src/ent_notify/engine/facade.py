@@ -139,9 +139,9 @@ class Engine:
         self.phones = Phones(PostgresSync(db, conversations), self.words, clock, settings.sync, self.evidence.read)
         erasures = PostgresErasures(db)
         self.retention = Retention(PostgresRetention(db), erasures, settings, clock)
-        self.rights = DataRights(PostgresRights(db), erasures, settings.retention, clock)
+        self.data_rights = DataRights(PostgresRights(db), erasures, settings.retention, clock)
         self.holds = Holds(PostgresHolds(db), erasures, clock)
-        self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer, self.retention.step, self.rights.step)
+        self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer, self.retention.step, self.data_rights.step)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
     # ------------------------------------------------------------ publishing
@@ -158,7 +158,9 @@ class Engine:
     async def publish_many(self, events: Sequence[Event | Mapping[str, Any]]) -> list[Published]:
         """Publish several events in one transaction: all of them, or none if one is refused."""
         try:
-            published = await self._publishing.publish_many([_wire(event) for event in events], self.clock.now())
+            published = await self._publishing.publish_many(
+                [each.to_json() if isinstance(each, Event) else each for each in events], self.clock.now()
+            )
         except PublishError:
             self._observer.refused()
             raise
@@ -496,7 +498,3 @@ async def open_engine(
             engine = Engine(settings, db, island, bus, clock, metrics or Unobserved())
             await engine.register_types(BUILT_IN)
             yield engine
-
-
-def _wire(event: Event | Mapping[str, Any]) -> Mapping[str, Any]:
-    return event.to_json() if isinstance(event, Event) else event

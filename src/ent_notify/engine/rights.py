@@ -1,4 +1,4 @@
-"""What people may ask for under the GDPR, and what must be kept: ``engine.rights`` and ``engine.holds``."""
+"""What people may ask for under the GDPR, and what must be kept: ``engine.data_rights`` and ``engine.holds``."""
 
 from __future__ import annotations
 

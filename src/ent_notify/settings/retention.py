@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -48,9 +47,6 @@ class RetentionSettings(Group):
     """Hour of the project's day from which a worker makes the nightly run."""
     nightly: bool = True
     """Whether workers make it at all; false where an operator runs `ent-notify retention run`."""
-    ledger_file: Path | None = None
-    """File, on another disk than the database and its backups, to which each erasure is added. A database that does not
-    hold what stands there was restored: it is not opened until the erasures are done again."""
 
     @model_validator(mode="after")
     def _alarm_after_purge(self) -> RetentionSettings:

@@ -4716,8 +4716,6 @@ ALTER TABLE ONLY ent_notify.outcome ATTACH PARTITION ent_notify.outcome_rest DEF
 
 INSERT INTO ent_notify.feed VALUES (true, 0);
 
-INSERT INTO ent_notify.instance VALUES (true, '\x959a46b8f06948eeabfc294f4834fbea40b8ce2c69544ede87262c75de54c0dc', NULL);
-
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (1, 'web', 'web', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
 INSERT INTO ent_notify.lane OVERRIDING SYSTEM VALUE VALUES (2, 'email', 'email', '', '', NULL, '-infinity', '{0,0,0}', '-infinity', NULL, 0);
 

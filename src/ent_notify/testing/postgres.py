@@ -47,10 +47,16 @@ def restart(server: EmbeddedServer) -> None:
 def dump_schema(server: EmbeddedServer, database: str) -> str:
     """Our schema in ``database`` as ``pg_dump`` writes it, with the rows that migrations put in.
 
-    The migrations' own history and whatever changes from one run or minor version to the next are left out.
+    The migrations' own history, the database's own salt, and whatever changes from one run or minor version to the
+    next are left out.
     """
     text = server.cluster.dump(
-        database, "--schema=ent_notify", "--no-owner", "--inserts", "--exclude-table=ent_notify.schema_migration"
+        database,
+        "--schema=ent_notify",
+        "--no-owner",
+        "--inserts",
+        "--exclude-table=ent_notify.schema_migration",
+        "--exclude-table-data=ent_notify.instance",  # its salt is drawn anew for each database
     )
     volatile = ("--", "\\restrict", "\\unrestrict", "SET ", "SELECT pg_catalog.set_config")
     lines = [line for line in text.splitlines() if not line.startswith(volatile)]
