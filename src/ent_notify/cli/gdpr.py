@@ -11,7 +11,15 @@ from ent_notify.cli.door import Door, check_writable, pass_door
 
 @click.group(short_help="Write what a data protection officer asks for.")
 def gdpr() -> None:
-    """Write what a data protection officer asks for."""
+    """Write what a data protection officer asks for.
+
+    The record of processing is written from the annotations of every table and column that holds personal data, with
+    the figures of these settings.
+
+    \b
+    Example:
+      ent-notify gdpr register --output register.md
+    """
 
 
 @gdpr.command(short_help="Write the record of processing (GDPR 30).")

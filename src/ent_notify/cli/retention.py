@@ -18,6 +18,10 @@ def retention() -> None:
 
     Workers make one run each night (retention.nightly); these commands show what it would do, make one by hand, answer
     one that asks, and check the receipts.
+
+    \b
+    Example:
+      ent-notify retention plan
     """
 
 

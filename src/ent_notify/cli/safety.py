@@ -29,6 +29,10 @@ def safety() -> None:
 
     It holds once the command has ended, in every process. The direction of a school does the same in its own school
     by the API of the platform.
+
+    \b
+    Example:
+      ent-notify safety quarantine AAF-1234567
     """
 
 
