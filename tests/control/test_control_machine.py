@@ -48,7 +48,7 @@ ACTS = ("pause", "resume", "cancel", "recall")
 EMPTY = (
     "set search_path = ent_notify;"
     "truncate notification, audience, campaign, chunk, outcome, reading, campaign_action, recalled_reader, fair_share,"
-    " late_word restart identity cascade;"
+    " late_word, clearing restart identity cascade;"
     "update feed set last_seq = 0;"
     "update device set dropped_at = null;"
     "update lane set tat = '-infinity', paused_until = '-infinity', pause_reason = null, failures = 0,"
@@ -130,7 +130,10 @@ class Outside:
             turn = sum(item.address.encode()) + self.tries[item.address]
             verdict = ANSWERS[self.answers[turn % len(self.answers)]]
             content = contents[item.language]
-            if isinstance(content, WakeUp):
+            if isinstance(content, WakeUp) and content.clears:  # silent: takes away what was read elsewhere
+                for tag in content.clears if verdict.kind in (VerdictKind.ACCEPTED, VerdictKind.UNKNOWN) else ():
+                    self.screens.get(item.address, {}).pop(tag, None)
+            elif isinstance(content, WakeUp):
                 self.sent.append(content.notification)
                 if verdict.kind in (VerdictKind.ACCEPTED, VerdictKind.UNKNOWN):
                     self.screens.setdefault(item.address, {})[content.collapse_id] = content.notification
