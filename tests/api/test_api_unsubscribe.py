@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,7 +57,7 @@ async def links_of_homework(values: dict[str, Any], key: str) -> list[str]:
                 group="0540001A/class/6A",
                 subject="Maths",
                 title="p. 12",
-                due=engine.clock.now().date(),
+                due=engine.clock.now().date() + timedelta(days=30),  # no evening of reminders, whatever the hour
             )
             await engine.publish(event)
             await engine.worker("mail").run_until_idle()
