@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -26,7 +28,7 @@ from ent_notify.errors import SettingsError, StoreUnreachable
 from ent_notify.store import open_database
 from ent_notify.store.cluster import Cluster
 from ent_notify.store.embedded import EmbeddedAddress, EmbeddedServer, default_folder, is_embedded, parse_address
-from ent_notify.store.programs import SYSTEM_USERS
+from ent_notify.store.programs import SYSTEM_USERS, claim, system_user_for
 from ent_notify.store.sql import Query
 from ent_notify.testing.postgres import crash, kill, paused, restart, start
 
@@ -205,6 +207,24 @@ def test_processes_that_come_at_once_make_one_server(place: Path, children: list
         tell(process)
         still_there.append(hear(process))
     assert still_there == ["True", "True", "True", "False"]
+
+
+def test_a_folder_is_claimed_by_many_at_once(place: Path) -> None:
+    """Whoever finds files in it that were not there a moment ago looks whether they are our own."""
+    user = system_user_for(place) if os.geteuid() == 0 else None
+    for number in range(20):
+        folder = place / f"new{number}"
+        gate = threading.Barrier(4)
+
+        def come(folder: Path = folder, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            claim(folder, user)
+            (folder / f"password{threading.get_ident()}").touch()
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(come) for _ in range(4)]:
+                done.result()
+        assert len(list(folder.iterdir())) == 5
 
 
 def test_a_killed_user_is_not_counted(folder: Path, children: list[subprocess.Popen[str]]) -> None:

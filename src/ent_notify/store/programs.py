@@ -88,13 +88,16 @@ def system_user_for(folder: Path) -> pwd.struct_passwd:
 
 
 def claim(folder: Path, user: pwd.struct_passwd | None) -> None:
-    """Make ``folder`` the server's own, if it is new or empty; refuse one that holds something else."""
+    """Make ``folder`` the server's own, if it is new or empty; refuse one that holds something else.
+
+    Processes may come at once: ``lock`` is the first of our files, so whoever sees others looks for it once more.
+    """
     missing = [parent for parent in folder.parents if not parent.exists()]
     for parent in reversed(missing):
         parent.mkdir(mode=0o755, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     if not (folder / "lock").exists():
-        if any(folder.iterdir()):
+        if any(folder.iterdir()) and not (folder / "lock").exists():
             raise SettingsError(f"the folder {folder} holds something else: give the embedded database one of its own")
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
@@ -138,5 +141,10 @@ def find_programs(folder: Path, user: pwd.struct_passwd | None, major: int) -> P
         for path in (scratch, *scratch.rglob("*")):
             if not path.is_symlink():
                 path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or os.access(path, os.X_OK) else 0o044))
-        scratch.rename(copy)
+        try:
+            scratch.rename(copy)
+        except OSError:
+            shutil.rmtree(scratch)
+            if not copy.exists():  # else another process has made the same one meanwhile
+                raise
     return copy / programs.relative_to(package.parent)
