@@ -52,7 +52,7 @@ class Host:
 
     async def listen(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Keep the time of the newest hint."""
-        async with self._engine.hints() as hints:
+        async with self._engine.feed.hints() as hints:
             task_status.started()
             async for hint in hints:
                 if hint.seq is not None:

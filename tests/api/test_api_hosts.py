@@ -162,6 +162,7 @@ class Tracked:
     def __init__(self) -> None:
         self.inside = 0
         self.begun = threading.Event()
+        self.may_end = threading.Event()
         self.closed = False
 
 
@@ -186,8 +187,7 @@ async def hold(tracked: Tracked) -> None:
 async def commit(tracked: Tracked) -> str:
     with trio.CancelScope(shield=True):
         tracked.begun.set()
-        for _ in range(1_000):  # long enough for its caller to be cancelled meanwhile
-            await trio.lowlevel.checkpoint()
+        await trio.to_thread.run_sync(tracked.may_end.wait, 30)  # until its caller has been cancelled
     return "committed"
 
 
@@ -223,6 +223,7 @@ def test_a_cancelled_call_has_ended_before_its_caller_goes_on() -> None:
         kept = asyncio.create_task(thread.run(commit))
         await asyncio.to_thread(tracked.begun.wait, 30)
         kept.cancel()
+        tracked.may_end.set()
         with pytest.raises(asyncio.CancelledError):
             await kept
 

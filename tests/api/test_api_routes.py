@@ -225,7 +225,7 @@ async def test_a_ticket_opens_one_stream_of_whom_it_was_given(house: House) -> N
     ticket = await house.post("/v1/streams/ticket", "P1")
     assert ticket["expires_in"] == 60
     shown = Entry(ticket["ticket"], None)
-    first, again = await house.engine.enter([shown, shown], house.engine.clock.now())
+    first, again = await house.engine.feed.enter([shown, shown], house.engine.clock.now())
     assert first is not None and first.person == 1 and again is None
 
 

@@ -55,7 +55,7 @@ class PagesHouse:
         """Start a gateway with the site, on the port of the one before."""
         router = Router()
         self.gateway = Gateway(
-            self.engine,
+            self.engine.feed,
             settings=GatewaySettings(port=self.port, drain_seconds=1, retry_seconds=0.1),
             clock=self.engine.clock,
             registry=CollectorRegistry(),

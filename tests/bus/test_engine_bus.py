@@ -42,7 +42,7 @@ async def test_what_is_relayed_and_whose_rights_change_is_said_on_every_bus(town
         held = HeldSubjects()
         for key in ((0, 0), (1, 7), (3, 1)):
             held.hold(key)
-        hints = await stack.enter_async_context(gateway.hints(held))
+        hints = await stack.enter_async_context(gateway.feed.hints(held))
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         nursery.start_soon(worker.carry_rights)

@@ -113,7 +113,7 @@ class House:
 
     async def heard_more(self, machines: Sequence[Machine]) -> None:
         """Wait until every reader of ``machines`` has heard something that was published from now on."""
-        head = await self.engine.feed_head()
+        head = await self.engine.feed.feed_head()
         async with trio.open_nursery() as nursery:
             for machine in machines:
                 for browser in self.browsers[machine]:
@@ -268,5 +268,5 @@ async def test_a_killed_server_and_a_machine_that_is_cut_off_cost_nobody_anythin
             for browser in readers:
                 await browser.reached(everything)
                 reader = await house.engine.reader(browser.person)
-                (theirs,) = await house.engine.missed([(reader.person, 0)], 100_000)
+                (theirs,) = await house.engine.feed.missed([(reader.person, 0)], 100_000)
                 assert browser.heard == [item.seq for item in theirs], browser.person

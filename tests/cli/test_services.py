@@ -27,7 +27,7 @@ HOMEWORK = {
 
 async def publish_and_wait(dsn: str) -> None:
     """Publish, and wait for the hint that somebody relayed it."""
-    async with open_engine(settings_from({"store": {"dsn": dsn}})) as engine, engine.hints() as hints:
+    async with open_engine(settings_from({"store": {"dsn": dsn}})) as engine, engine.feed.hints() as hints:
         await engine.publish(HOMEWORK)
         with trio.fail_after(60):
             await anext(hints)

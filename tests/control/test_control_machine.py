@@ -231,7 +231,7 @@ class Machine(RuleBasedStateMachine):
     @rule(who=st.sampled_from(["P1", "P11", "P12"]))
     def read(self, who: str) -> None:
         reader = self.call(self.engine.reader, who)
-        self.call(self.engine.mark_all_read, reader, self.call(self.engine.feed_head))
+        self.call(self.engine.mark_all_read, reader, self.call(self.engine.feed.feed_head))
 
     # ------------------------------------------------------------ what must hold
 

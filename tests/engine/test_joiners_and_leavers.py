@@ -46,7 +46,7 @@ async def inbox(town: Town, person: str) -> list[int]:
     """What somebody finds in their inbox; a stream that resumes, and a phone that syncs, bring the same."""
     reader = await town.engine.reader(person)
     found = [entry.notification for entry in await town.engine.inbox(reader)]
-    (missed,) = await town.engine.missed([(reader.person, 0)], 100)
+    (missed,) = await town.engine.feed.missed([(reader.person, 0)], 100)
     assert [item.notification for item in missed] == found[::-1]
     synced = [item.notification for item in (await town.engine.phones.changes(reader)).items]
     assert sorted(synced) == sorted(found)

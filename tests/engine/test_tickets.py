@@ -26,7 +26,7 @@ async def test_a_ticket_is_stored_hashed_and_good_once_within_its_minute(dsn: st
         good, late, spent = tickets
 
         async def enter(ticket: str, seconds: int) -> int | None:
-            [entrance] = await engine.enter([Entry(ticket, None)], NOW + timedelta(seconds=seconds))
+            [entrance] = await engine.feed.enter([Entry(ticket, None)], NOW + timedelta(seconds=seconds))
             return None if entrance is None else entrance.person
 
         assert await enter(late, 61) is None

@@ -56,7 +56,7 @@ async def _live(town: Town, run: int, deeds: list[tuple[str, int, int]]) -> None
         elif deed == "away":
             await nodes[where].look(who, visible=False)
         elif deed == "seen":
-            seen[who] = await town.engine.feed_head()
+            seen[who] = await town.engine.feed.feed_head()
             await town.engine.evidence.saw(await town.engine.reader(f"P{who}"), seen[who])
         elif deed == "publish":
             new = await town.engine.publish(note(f"{run}:{turn}", who))

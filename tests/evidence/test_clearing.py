@@ -31,7 +31,7 @@ async def work(town: Town, *, after: timedelta = timedelta(0)) -> None:
 
 async def publish(town: Town, *keys: str, person: int = 12) -> list[int]:
     """Publish and send; the places in the feed."""
-    head = await town.engine.feed_head()
+    head = await town.engine.feed.feed_head()
     await town.engine.publish_many([note(key, person) for key in keys])
     await work(town)
     return list(range(head + 1, head + 1 + len(keys)))
@@ -141,7 +141,7 @@ async def test_all_versions_of_an_event_have_one_place_on_the_screen(town: Town)
     await publish(town, "a")
     await town.engine.publish(note("b", replaces="a"))
     await work(town)
-    await town.engine.mark_all_read(await town.engine.reader("P12"), await town.engine.feed_head())
+    await town.engine.mark_all_read(await town.engine.reader("P12"), await town.engine.feed.feed_head())
     await work(town, after=AFTER)
     assert cleared(town.fcm) == [("tok-12", ids(1), 0)]
 

@@ -82,7 +82,7 @@ async def open_place(dsn: str) -> AsyncIterator[Place]:
         ports = []
         for _ in range(2):
             gateway = Gateway(
-                engine,
+                engine.feed,
                 settings=GatewaySettings(port=0, drain_seconds=0),
                 clock=engine.clock,
                 registry=CollectorRegistry(),

@@ -25,7 +25,7 @@ async def test_seen_on_the_page_it_is_not_pushed(town: Town) -> None:
         town.clock.now() + GRACE,
     )
     reader = await town.engine.reader("P12")
-    await town.engine.evidence.saw(reader, await town.engine.feed_head())
+    await town.engine.evidence.saw(reader, await town.engine.feed.feed_head())
     await eyes.beat()
     await eyes.settle(after=GRACE)
     (ended,) = await pushed(town, published.notification)
@@ -40,7 +40,7 @@ async def test_read_anywhere_it_is_not_pushed(town: Town) -> None:
     await eyes.look(12)
     published = await town.engine.publish(note("k"))
     await eyes.settle()
-    await town.engine.mark_read(await town.engine.reader("P12"), [await town.engine.feed_head()])
+    await town.engine.mark_read(await town.engine.reader("P12"), [await town.engine.feed.feed_head()])
     await eyes.settle(after=GRACE)
     (ended,) = await pushed(town, published.notification)
     assert (ended.state, ended.reason) == ("suppressed", "read")
@@ -71,7 +71,7 @@ async def test_seen_and_then_closed_it_is_not_pushed(town: Town) -> None:
     await eyes.look(12)
     published = await town.engine.publish(note("k"))
     await eyes.settle()
-    await town.engine.evidence.saw(await town.engine.reader("P12"), await town.engine.feed_head())
+    await town.engine.evidence.saw(await town.engine.reader("P12"), await town.engine.feed.feed_head())
     await eyes.look(12, visible=False)
     await eyes.settle(after=LINGER)
     (ended,) = await pushed(town, published.notification)
@@ -134,7 +134,7 @@ async def test_a_hidden_page_and_a_page_that_was_not_given_it_are_no_evidence(to
     await eyes.settle()
     assert len(town.fcm.sent) == 1
     await eyes.look(12)
-    stuck = await town.engine.feed_head()
+    stuck = await town.engine.feed.feed_head()
     await town.engine.publish(note("stuck"))
     await town.engine.worker("w").tick()  # planned; but no sender is free for a while
     town.clock.advance(GRACE)
@@ -158,7 +158,7 @@ async def test_what_is_urgent_or_soon_over_is_pushed_at_once(town: Town) -> None
     await town.engine.evidence.saw(await town.engine.reader("P12"), 2**62)  # (never beyond the feed's head)
     seen = await town.engine.publish({**note("urgent2").to_json(), "urgency": "urgent"})
     await town.engine.worker("w").tick()
-    await town.engine.evidence.saw(await town.engine.reader("P12"), await town.engine.feed_head())
+    await town.engine.evidence.saw(await town.engine.reader("P12"), await town.engine.feed.feed_head())
     await eyes.settle()
     assert [delivery.reason for delivery in await pushed(town, seen.notification)] == ["seen"]
 

@@ -39,7 +39,7 @@ class Live:
 async def open_live(dsn: str) -> AsyncIterator[Live]:
     async with open_engine(Settings(store=StoreSettings(dsn=SecretStr(dsn)))) as engine:
         await engine.db.script(TOWN.read_text(encoding="utf-8"))
-        port: FeedPort = engine
+        port: FeedPort = engine.feed
         registry = CollectorRegistry()
         gateway = Gateway(port, settings=GatewaySettings(port=0), clock=engine.clock, registry=registry)
         async with trio.open_nursery() as nursery:

@@ -118,7 +118,7 @@ async def test_one_session_is_revoked_and_the_persons_others_go_on(dsn: str) -> 
 
 async def test_one_change_a_transaction_however_many_statements_and_people(dsn: str) -> None:
     async with open_live(dsn) as live:
-        before = await live.engine.rights_head()
+        before = await live.engine.feed.rights_head()
         with psycopg.connect(dsn) as host:
             host.execute("set search_path = ent_notify")
             host.execute("insert into person (id, external_id, source, profile, created_at) overriding system value "
@@ -127,48 +127,48 @@ async def test_one_change_a_transaction_however_many_statements_and_people(dsn: 
             host.execute("delete from membership where group_id = 8 and person_id = 1")
             host.execute("update guardian_link set kinship = 'x' where pupil_id = 1")
             host.commit()
-            named = await live.engine.rights_changes(before)
+            named = await live.engine.feed.rights_changes(before)
             assert named.seq == before + 1
             assert named.people == frozenset({1, 11, 12})
             host.execute("insert into membership (group_id, person_id, valid_from) "
                          "select 8, id, now() from person where id > 1000")  # fmt: skip
-            assert (await live.engine.rights_changes(named.seq)).seq == named.seq  # nothing before the commit
+            assert (await live.engine.feed.rights_changes(named.seq)).seq == named.seq  # nothing before the commit
             host.commit()
-            everybody = await live.engine.rights_changes(named.seq)
+            everybody = await live.engine.feed.rights_changes(named.seq)
             assert everybody.seq == before + 2
             assert everybody.people is None
             host.execute("update membership set valid_until = valid_until where group_id = 8 and person_id = -1")
             host.execute("update person set given_name = 'y' where id = 1001")
             host.commit()
-            assert await live.engine.rights_head() == before + 2  # nobody's rights
+            assert await live.engine.feed.rights_head() == before + 2  # nobody's rights
 
 
 async def test_a_change_that_commits_late_is_not_skipped(dsn: str) -> None:
     async with open_live(dsn) as live:
         with psycopg.connect(dsn) as slow, psycopg.connect(dsn) as quick:
             change = "insert into ent_notify.membership (group_id, person_id, valid_from) values (8, %s, now())"
-            before = await live.engine.rights_head()
+            before = await live.engine.feed.rights_head()
             slow.execute(change, [1])
             quick.execute(change, [2])
             quick.commit()
-            first = await live.engine.rights_changes(before)
+            first = await live.engine.feed.rights_changes(before)
             assert first.people == frozenset({2, 13, 14})
             slow.commit()
-            second = await live.engine.rights_changes(first.seq)
+            second = await live.engine.feed.rights_changes(first.seq)
             assert second.people == frozenset({1, 11, 12})
 
 
 async def test_who_is_far_behind_or_ahead_looks_at_everybody(dsn: str) -> None:
     async with open_live(dsn) as live:
-        before = await live.engine.rights_head()
+        before = await live.engine.feed.rights_head()
         with psycopg.connect(dsn, autocommit=True) as host:
             for _ in range(1_100):
                 host.execute("select ent_notify.revoke_streams(1)")
             assert host.execute("select count(*) from ent_notify.rights_change").fetchone() == (1_000,)
-        assert await live.engine.rights_changes(before) == await live.engine.rights_changes(before + 500)
-        assert (await live.engine.rights_changes(before)).people is None
-        assert (await live.engine.rights_changes(before + 1_090)).people == frozenset({1})
-        assert (await live.engine.rights_changes(before + 5_000)).people is None
+        assert await live.engine.feed.rights_changes(before) == await live.engine.feed.rights_changes(before + 500)
+        assert (await live.engine.feed.rights_changes(before)).people is None
+        assert (await live.engine.feed.rights_changes(before + 1_090)).people == frozenset({1})
+        assert (await live.engine.feed.rights_changes(before + 5_000)).people is None
 
 
 # ---------------------------------------------------------------- in the gateway

@@ -122,7 +122,7 @@ async def test_sessions_in_the_database(dsn: str) -> None:
         other = await engine.reader("P2")
 
         async def enter(*shown: tuple[str | None, str | None], hours: float = 0) -> list[tuple[int, bool] | None]:
-            answers = await engine.enter([Entry(*each) for each in shown], now + timedelta(hours=hours))
+            answers = await engine.feed.enter([Entry(*each) for each in shown], now + timedelta(hours=hours))
             secrets.extend(answer.secret for answer in answers if answer and answer.secret)
             return [None if answer is None else (answer.person, answer.secret is not None) for answer in answers]
 
@@ -149,9 +149,9 @@ async def test_sessions_in_the_database(dsn: str) -> None:
             ]
         assert await enter((None, mine), hours=12.1) == [None]
         assert await enter((tickets[3], others)) == [(reader.person, True)]  # not the session of somebody else
-        assert (await engine.rights([reader.person], now))[reader.person].sessions != frozenset()
+        assert (await engine.feed.rights([reader.person], now))[reader.person].sessions != frozenset()
         later = now + timedelta(hours=13)
-        assert (await engine.rights([reader.person], later))[reader.person].sessions == frozenset()
+        assert (await engine.feed.rights([reader.person], later))[reader.person].sessions == frozenset()
         dropped = await engine.upkeep.sweep(later)
         assert dropped[Chore.SESSIONS] == 3
         assert await engine.stream_sessions(reader) == []

@@ -66,7 +66,7 @@ async def test_what_is_committed_is_on_the_stream_and_on_the_phone_while_time_st
             apns = RecordingChannel()
             await engine.use_push("apns", "fr.ent", apns)
             gateway = Gateway(
-                engine, settings=GatewaySettings(port=0), clock=FrozenClock(), registry=CollectorRegistry()
+                engine.feed, settings=GatewaySettings(port=0), clock=FrozenClock(), registry=CollectorRegistry()
             )
             async with working(engine), trio.open_nursery() as nursery:
                 house = House(

@@ -92,7 +92,7 @@ async def page(call: Call) -> InboxPage:
     """A page of the inbox."""
     asked = call.asked(InboxQuery)
     # The head first: whatever comes between the two looks is in the page and in the stream, never in neither.
-    head = await call.engine.feed_head()
+    head = await call.engine.feed.feed_head()
     found = await call.engine.inbox(call.reader, None if asked.cursor is None else int(asked.cursor), asked.limit + 1)
     entries = found[: asked.limit]
     noted = await call.engine.personal.acknowledged(call.reader, [entry.notification for entry in entries])
@@ -136,7 +136,7 @@ async def mark(call: Call) -> Unread:
 async def mark_all(call: Call) -> Unread:
     """Mark everything up to a place as read."""
     upto = call.given(ReadUpTo).upto
-    if upto > await call.engine.feed_head():
+    if upto > await call.engine.feed.feed_head():
         fault = "lies beyond the feed, and what is yet to come cannot be read; give the head of a page"
         raise malformed(f"/upto: {fault}.", [Fault("/upto", fault)], status=409)
     await call.engine.mark_all_read(call.reader, upto)

@@ -122,7 +122,7 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None) -> 
             watch_bus(metrics.registry, engine.bus.statistics)
             api = AsgiBridge(create_app(settings, engine=engine))
             service = Gateway(
-                engine,
+                engine.feed,
                 settings=chosen,
                 clock=engine.clock,
                 registry=metrics.registry,

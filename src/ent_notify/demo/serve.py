@@ -37,7 +37,7 @@ async def serve_pages(engine: Engine, metrics: Metrics, port: int, console: Cons
     """Serve both pages on ``port`` (0: a free one) until SIGINT or SIGTERM. Raises SettingsError if it is taken."""
     router = Router(fallback=AsgiBridge(create_app(engine.settings, engine=engine)).handle)
     gateway = Gateway(
-        engine,
+        engine.feed,
         settings=GatewaySettings(port=port, drain_seconds=2),
         clock=engine.clock,
         registry=metrics.registry,

@@ -151,7 +151,7 @@ class Site:
         reader = await self._entered(request, request.query.get("person", ""))
         before = request.query.get("before")
         # The head first: whatever comes between the two looks is in the page and in the stream, never in neither.
-        head = await self._engine.feed_head()
+        head = await self._engine.feed.feed_head()
         entries = await self._engine.inbox(
             reader, None if before is None else _number(before, "before"), _PAGE_SIZE + 1
         )

@@ -8,6 +8,7 @@
 """
 
 from ent_notify.engine.assembly import connect_channels
-from ent_notify.engine.facade import Engine, open_engine
+from ent_notify.engine.facade import Engine
+from ent_notify.engine.opening import open_engine
 
 __all__ = ["Engine", "connect_channels", "open_engine"]

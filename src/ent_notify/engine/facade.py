@@ -6,14 +6,12 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from ent_notify._island import Island, open_island
-from ent_notify.clock import SystemClock
+from ent_notify._island import Island
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
 from ent_notify.engine.acknowledgements import Acknowledgements
 from ent_notify.engine.alerts import alert_errands
@@ -22,7 +20,8 @@ from ent_notify.engine.campaigns import Campaigns
 from ent_notify.engine.conversations import Conversations
 from ent_notify.engine.evidence import Evidence
 from ent_notify.engine.guardians import Guardians
-from ent_notify.engine.hints import SayingFanout, carry_rights, open_bus
+from ent_notify.engine.hints import SayingFanout, carry_rights
+from ent_notify.engine.live_feed import LiveFeed
 from ent_notify.engine.personal import Personal
 from ent_notify.engine.phones import Phones
 from ent_notify.engine.receipts import Receipts
@@ -44,19 +43,17 @@ from ent_notify.model.audience import Audience
 from ent_notify.model.conversations import NewConversation, Shape
 from ent_notify.model.delivery import Ledger
 from ent_notify.model.directory import OnProgress, SyncReport
-from ent_notify.model.events import BUILT_IN, Event
+from ent_notify.model.events import Event
 from ent_notify.model.fanout import ChannelLedger, Lane, Published
-from ent_notify.model.feed import Entrance, Entry, FeedHint, FeedItem, Rights, RightsChanges
 from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader, StreamSession
 from ent_notify.model.people import DeviceId, DeviceRegistration, Preference, Profile, Provider, SourceItem
 from ent_notify.model.receipts import BounceCounts
-from ent_notify.model.subjects import HeldSubjects
 from ent_notify.policy.forecast import Forecast
 from ent_notify.policy.pause import PauseHours
 from ent_notify.policy.retry import RetryBounds
-from ent_notify.ports import Bus, Clock, EngineObserver, MailChannel, PushChannel, Unobserved
+from ent_notify.ports import Bus, Clock, EngineObserver, MailChannel, PushChannel
 from ent_notify.settings import Settings
-from ent_notify.store import Database, PoolLimits, check, migrate, open_database
+from ent_notify.store import Database
 from ent_notify.store.alerts import PostgresAlerts
 from ent_notify.store.campaigns import PostgresCampaigns
 from ent_notify.store.clearing import PostgresClearing
@@ -108,6 +105,7 @@ class Engine:
         news = TalkNews(PostgresTalkNews(db), bus)
         self.conversations = Conversations(db, conversations, clock, settings.conversations, news)
         self.acknowledgements = Acknowledgements(db, news, clock)
+        self.feed = LiveFeed(self._streams, self._inbox, bus, clock, timedelta(hours=settings.gateway.session_hours))
         self._fanout = SayingFanout(db, bus, self._inbox)
         self._directory = PostgresDirectory(db)
         self._devices = PostgresDevices(db)
@@ -346,45 +344,11 @@ class Engine:
         """A conversation as a participant sees it, with its next 100 messages. Raises NotFound for anybody else."""
         return await self.conversations.page(conversation, reader, after)
 
-    # ------------------------------------------------------------ the live feed (FeedPort)
-
-    async def enter(self, entries: Sequence[Entry], now: datetime) -> list[Entrance | None]:
-        """See FeedPort."""
-        return await self._streams.enter(entries, now, timedelta(hours=self.settings.gateway.session_hours))
-
-    async def rights(self, people: Sequence[int], now: datetime) -> Mapping[int, Rights]:
-        """See FeedPort."""
-        return await self._streams.rights(people, now)
-
-    async def rights_head(self) -> int:
-        """See FeedPort."""
-        return await self._streams.rights_head()
-
-    async def rights_changes(self, after: int) -> RightsChanges:
-        """See FeedPort."""
-        return await self._streams.rights_changes(after)
-
-    async def feed_after(self, seq: int, limit: int) -> list[FeedItem]:
-        """See FeedPort."""
-        return await self._inbox.feed_after(seq, limit)
-
-    async def feed_head(self) -> int:
-        """See FeedPort."""
-        return await self._inbox.feed_head()
-
-    async def missed(self, asked: Sequence[tuple[int, int]], limit: int) -> list[list[FeedItem]]:
-        """See FeedPort."""
-        return await self._streams.missed(asked, limit, self.clock.now())
-
-    def hints(self, held: HeldSubjects | None = None) -> AbstractAsyncContextManager[AsyncIterator[FeedHint]]:
-        """See FeedPort."""
-        return self.bus.listen(held)
+    # ------------------------------------------------------------ the worker
 
     async def carry_rights(self) -> None:
         """Carry to the bus what the database says of changed rights, for ever: for a worker to run beside its work."""
         await carry_rights(self.bus, self.db)
-
-    # ------------------------------------------------------------ the worker
 
     def use_mail(self, channel: MailChannel) -> None:
         """Send the lane ``email`` through ``channel``."""
@@ -464,37 +428,3 @@ class Engine:
     def _pause_hours(self) -> PauseHours:
         chosen = self.settings.pause
         return PauseHours(start=chosen.start, end=chosen.end, weekend=chosen.weekend, enabled=chosen.enabled)
-
-
-@asynccontextmanager
-async def open_engine(
-    settings: Settings,
-    *,
-    clock: Clock | None = None,
-    metrics: EngineObserver | None = None,
-    apply_migrations: bool = False,
-) -> AsyncIterator[Engine]:
-    """The engine on its database, for as long as the context is open.
-
-    Raises StoreUnreachable, StoreVersionError, or SchemaMismatch (``apply_migrations`` brings the schema up to date
-    first). It has no channel yet: ``connect_channels`` makes those of the settings, ``use_mail`` and ``use_push`` take
-    others. ``metrics`` hears of the fan-out.
-    """
-    store = settings.store
-    limits = PoolLimits(
-        largest=store.pool_size,
-        acquire_timeout=store.acquire_timeout_seconds,
-        connect_timeout=store.connect_timeout_seconds,
-    )
-    clock = clock or SystemClock()
-    async with (
-        open_island() as island,
-        open_database(store.url, island, limits=limits, clock=clock, check_schema=False) as db,
-    ):
-        if apply_migrations:
-            await migrate(db, now=clock.now())
-        await check(db)
-        async with open_bus(settings.bus, island, db) as bus:
-            engine = Engine(settings, db, island, bus, clock, metrics or Unobserved())
-            await engine.register_types(BUILT_IN)
-            yield engine
