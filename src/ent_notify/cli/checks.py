@@ -10,7 +10,7 @@ import smtplib
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ent_notify.ports import Clock
 from ent_notify.settings import ApiSettings, ApnsApp, BusSettings, EmailSettings, FcmApp, Settings, WebPushApp
 from ent_notify.store import Database, open_database
 from ent_notify.store import check as check_schema
+from ent_notify.store.rights import PostgresRights
 
 _GIB = 1 << 30
 
@@ -119,7 +120,12 @@ def check_api(settings: ApiSettings) -> Finding:
 def check_secret_files(settings: Settings) -> Iterator[Finding]:
     """Files of secrets that others than their owner may read."""
     files = [settings.store.password_file, settings.email.password_file, settings.email.unsubscribe_key_file]
-    files += [settings.privacy.pseudonym_key_file, settings.bus.password_file, settings.bus.certificate_key_file]
+    files += [
+        settings.privacy.pseudonym_key_file,
+        settings.bus.password_file,
+        settings.bus.certificate_key_file,
+        settings.rights.seal_key_file,
+    ]
     files += [apns.key_file for apns in settings.apns.values()]
     files += [fcm.service_account_file for fcm in settings.fcm.values()]
     files += [site.key_file for site in settings.webpush.values()]
@@ -161,6 +167,8 @@ async def _check_database(database: Database, where: str, settings: Settings, cl
         yield ok("schema", f"version {await database.fetchval('health.schema_version')}")
     except StoreError as error:
         yield fail("schema", str(error), "ent-notify migrate")
+    else:
+        yield await _check_overdue(database, settings, clock)
     yield _check_clock(before, after, row["now"])
     room = row["max_connections"] - row["connections"]
     if room < settings.store.pool_size:
@@ -169,6 +177,22 @@ async def _check_database(database: Database, where: str, settings: Settings, cl
             f"the server has room for {room} more connections, and one process may ask for {settings.store.pool_size}",
             "raise max_connections of the server, or lower store.pool_size",
         )
+
+
+async def _check_overdue(database: Database, settings: Settings, clock: Clock) -> Finding:
+    """What the law's deadlines should have seen done by now."""
+    now = clock.now()
+    alarm = settings.retention.leavers_alarm_days
+    late = await PostgresRights(database).overdue(now - timedelta(days=alarm), now)
+    told = [
+        (late.requests, "requests are past their deadline", "ent-notify requests"),
+        (late.leavers, f"people left over {alarm} days ago and are not purged", "ent-notify retention run"),
+        (late.holds, "holds wait for their review", "ent-notify hold list"),
+    ]
+    if not any(count for count, _, _ in told):
+        return ok("deadlines", "no request, leaver or hold is overdue")
+    says = "; ".join(f"{count} {what}" for count, what, _ in told if count)
+    return fail("deadlines", says, "see " + ", ".join(remedy for count, _, remedy in told if count))
 
 
 def _check_clock(before: datetime, after: datetime, theirs: datetime) -> Finding:

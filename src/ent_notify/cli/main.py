@@ -33,8 +33,10 @@ from ent_notify.cli.door import PROGRAM, Door
 from ent_notify.cli.events import explain, publish
 from ent_notify.cli.gdpr import gdpr
 from ent_notify.cli.guardians import guardians
+from ent_notify.cli.holds import hold
 from ent_notify.cli.receipts import take_bounce, undo_drops
 from ent_notify.cli.retention import retention
+from ent_notify.cli.rights import erase, export, object_to, rectify, requests, restrict
 from ent_notify.cli.safety import safety
 from ent_notify.cli.services import gateway, worker
 from ent_notify.cli.store import migrate
@@ -88,6 +90,13 @@ for command in (
     api,
     retention,
     gdpr,
+    requests,
+    export,
+    rectify,
+    restrict,
+    object_to,
+    erase,
+    hold,
 ):
     cli.add_command(command)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 QUEUE_SECONDS = 5.0
 """Seconds between two looks at what waits, for the metrics."""
+OVERDUE_SECONDS = 60.0
+"""Seconds between two looks at what the law's deadlines should have seen done."""
 STOP_SECONDS = 3.0
 """Seconds that a process may take beyond its drain_seconds before its supervisor ends it."""
 
@@ -56,6 +58,7 @@ def worker(door: Door, name: str) -> None:
             _log.info("worker_started", worker=service.name)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_watch_queues, engine, metrics)
+                nursery.start_soon(_watch_overdue, engine, metrics)
                 nursery.start_soon(engine.carry_rights)
                 await run_service(service.run, service.drain, drain_seconds=settings.worker.drain_seconds)
                 nursery.cancel_scope.cancel()
@@ -80,6 +83,17 @@ async def _watch_queues(engine: Engine, metrics: Metrics) -> None:
         except StoreError as error:
             _log.warning("queues_unreadable", error=error)
         await engine.clock.sleep(QUEUE_SECONDS)
+
+
+async def _watch_overdue(engine: Engine, metrics: Metrics) -> None:
+    """Keep the gauges of what should have been done."""
+    while True:
+        try:
+            found = await engine.data_rights.overdue()
+            metrics.overdue(found.requests, found.leavers, found.holds)
+        except StoreError as error:
+            _log.warning("overdue_unreadable", error=error)
+        await engine.clock.sleep(OVERDUE_SECONDS)
 
 
 @click.command(short_help="Hold live streams, until stopped.")

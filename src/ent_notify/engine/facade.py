@@ -28,9 +28,11 @@ from ent_notify.engine.receipts import Receipts
 from ent_notify.engine.retention import Retention
 from ent_notify.engine.rights import DataRights, Holds
 from ent_notify.engine.safety import Safety, limits_of
+from ent_notify.engine.sealing import Sealed
 from ent_notify.engine.search import Search
 from ent_notify.engine.talk_news import TalkNews
 from ent_notify.engine.timetable import Timetable
+from ent_notify.engine.trail import Trail
 from ent_notify.engine.upkeep import upkeep_of
 from ent_notify.engine.webpush import WebPush, kept_token
 from ent_notify.errors import PublishError
@@ -71,6 +73,7 @@ from ent_notify.store.receipts import PostgresReceipts
 from ent_notify.store.retention import PostgresRetention
 from ent_notify.store.rights import PostgresHolds, PostgresRights
 from ent_notify.store.safety import PostgresSafety
+from ent_notify.store.sealing import PostgresSealing
 from ent_notify.store.search import PostgresSearch
 from ent_notify.store.sending_guard import PostgresGuard
 from ent_notify.store.streams import PostgresStreams
@@ -137,8 +140,11 @@ class Engine:
         self.phones = Phones(PostgresSync(db, conversations), self.words, clock, settings.sync, self.evidence.read)
         erasures = PostgresErasures(db)
         self.retention = Retention(PostgresRetention(db), erasures, settings, clock)
-        self.data_rights = DataRights(PostgresRights(db), erasures, settings.retention, clock)
-        self.holds = Holds(PostgresHolds(db), erasures, clock)
+        rights = PostgresRights(db)
+        trail = Trail(rights, settings.privacy, clock)
+        self.data_rights = DataRights(rights, erasures, settings.retention, trail, clock)
+        self.holds = Holds(PostgresHolds(db), erasures, trail, clock)
+        self.sealed = Sealed(PostgresSealing(db), settings.rights, trail, clock)
         self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer, self.retention.step, self.data_rights.step)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 
+from ent_notify.engine.trail import Trail
 from ent_notify.errors import NotAllowed, NotFound
-from ent_notify.model.rights import CAPACITIES, Asked, Hold, Right, RightsRequest
-from ent_notify.observe import pseudonym
+from ent_notify.model.rights import CAPACITIES, Asked, Hold, Overdue, Right, RightsRequest
 from ent_notify.policy.retention import ANSWER_WITHIN, HOLD_REVIEW
 from ent_notify.ports import Clock
 from ent_notify.settings import RetentionSettings
@@ -32,9 +32,15 @@ class DataRights:
     """Requests. Each is written down with who asks, in what capacity, how that was made sure of, and its deadline."""
 
     def __init__(
-        self, store: PostgresRights, erasures: PostgresErasures, settings: RetentionSettings, clock: Clock
+        self,
+        store: PostgresRights,
+        erasures: PostgresErasures,
+        settings: RetentionSettings,
+        trail: Trail,
+        clock: Clock,
     ) -> None:
         self._store = store
+        self._trail = trail
         self._erasures = erasures
         self._settings = settings
         self._clock = clock
@@ -107,8 +113,39 @@ class DataRights:
         """
         who, number = await self._receive(person, Right.ERASE, asked)
         await self._erase(who, number)
-        found = [each for each in await self._store.requests(everything=True, most=100_000) if each.id == number]
-        return found[0]
+        return await self.request(number)
+
+    async def receive(self, person: str, kind: Right, asked: Asked) -> RightsRequest:
+        """Write down what somebody asks for, for the officer to carry out by its deadline.
+
+        Raises NotFound, and NotAllowed for who may not ask.
+        """
+        _, number = await self._receive(person, kind, asked)
+        return await self.request(number)
+
+    async def request(self, number: int) -> RightsRequest:
+        """One request. Raises NotFound."""
+        return (await self._known(number))[1]
+
+    async def refuse(self, number: int, by: str, reason: str) -> RightsRequest:
+        """Refuse a request, with the reason that GDPR 12.4 asks for. Raises NotFound, NotAllowed when it is closed."""
+        _, request = await self._known(number)
+        if request.state not in ("open", "held"):
+            raise NotAllowed(f"request {number} is {request.state}: only an open one can be refused")
+        if not reason.strip():
+            raise NotAllowed("a refusal needs its reason (GDPR 12.4)")
+        await self._store.close(number, "refused", reason, self._clock.now())
+        await self._trail.note(by, "officer", f"refuse {request.kind.value}", request.person or "")
+        return await self.request(number)
+
+    async def requests_of(self, person: int, external_id: str, most: int = 100) -> list[RightsRequest]:
+        """What was asked about somebody (internal id), or by them as a guardian, newest first."""
+        return await self._store.requests_of(person, external_id, most)
+
+    async def overdue(self) -> Overdue:
+        """What should have been done by now."""
+        now = self._clock.now()
+        return await self._store.overdue(now - timedelta(days=self._settings.leavers_alarm_days), now)
 
     async def requests(self, *, everything: bool = False, most: int = 100) -> list[RightsRequest]:
         """Requests, the nearest deadline first: those that are open, or everything."""
@@ -122,13 +159,12 @@ class DataRights:
         return len(released)
 
     async def note(self, actor: str, capacity: str, action: str, subject: str = "", detail: str = "") -> None:
-        """Add to the trail of who read, exported, moderated or overrode. People are kept as keyed pseudonyms."""
-        about = pseudonym(subject) if subject else ""
-        await self._store.note(pseudonym(actor), capacity, action, about, detail, self._clock.now())
+        """Add to the trail of who read, exported, moderated or overrode: see ``Trail.note``."""
+        await self._trail.note(actor, capacity, action, subject, detail)
 
     async def trail(self, person: str, most: int = 100) -> list[dict[str, Any]]:
         """Who looked at somebody's data, newest first, by pseudonym."""
-        return [dict(row.items()) for row in await self._store.trail(pseudonym(person), most)]
+        return await self._trail.about(person, most)
 
     async def _erase(self, who: int, number: int) -> None:
         now = self._clock.now()
@@ -146,23 +182,36 @@ class DataRights:
             raise NotAllowed("say in a word how it was made sure who asks, such as 'session' or 'id card seen'")
         who = await self._erasures.person(person)
         if who is None:
-            raise NotFound(f"there is no person {person!r}")
+            raise NotFound(f"there is no person {person!r}; give the id that the directory has for them")
         if asked.capacity == "self" and asked.by != person:
             raise NotAllowed(f"{asked.by!r} is not {person!r}: ask as guardian, or through the officer")
         if asked.capacity == "guardian" and not await self._store.guards(asked.by, who):
             raise NotAllowed(f"{asked.by!r} is no legal guardian of {person!r}")
-        now = self._clock.now()
-        number = await self._store.open(who, kind, asked, now, now + ANSWER_WITHIN)
+        if asked.request is None:
+            now = self._clock.now()
+            number = await self._store.open(who, kind, asked, now, now + ANSWER_WITHIN)
+        else:
+            number = asked.request
+            about, request = await self._known(number)
+            if (about, request.kind) != (who, kind) or request.state not in ("open", "held"):
+                raise NotAllowed(f"request {number} is no open one to {kind.value} for {person!r}")
         await self.note(asked.by, asked.capacity, kind.value, person)
         return who, number
+
+    async def _known(self, number: int) -> tuple[int, RightsRequest]:
+        found = await self._store.request(number)
+        if found is None:
+            raise NotFound(f"there is no request {number}: see `ent-notify requests --all`")
+        return found
 
 
 class Holds:
     """What must be kept though its time has come. Two people set one, and two lift it; one that is asked for holds
     for a week already, so that nothing goes while the second is looked for."""
 
-    def __init__(self, store: PostgresHolds, erasures: PostgresErasures, clock: Clock) -> None:
+    def __init__(self, store: PostgresHolds, erasures: PostgresErasures, trail: Trail, clock: Clock) -> None:
         self._store = store
+        self._trail = trail
         self._erasures = erasures
         self._clock = clock
 
@@ -187,28 +236,34 @@ class Holds:
             raise NotFound(f"there is no person {person!r}")
         what = {"person_id": who, "conversation_id": conversation, "seq": message, "notification_id": notification}
         now = self._clock.now()
-        return await self._store.place(what, reason, reference, by, now, now + HOLD_REVIEW)
+        number = await self._store.place(what, reason, reference, by, now, now + HOLD_REVIEW)
+        await self._trail.note(by, "officer", "ask hold", "", f"hold {number}")
+        return number
 
     async def confirm(self, hold: int, by: str) -> None:
         """Confirm a hold. Raises NotAllowed for who asked for it, and when it does not wait for that."""
         now = self._clock.now()
         if not await self._store.confirm(hold, by, now, now + HOLD_REVIEW):
             raise NotAllowed(f"hold {hold} waits for the word of somebody else than {by!r}, or for none")
+        await self._trail.note(by, "officer", "set hold", "", f"hold {hold}")
 
     async def ask_lift(self, hold: int, by: str) -> None:
         """Ask for the end of a hold. Raises NotAllowed when that is asked already, or it has ended."""
         if not await self._store.ask_lift(hold, by, self._clock.now()):
             raise NotAllowed(f"the end of hold {hold} is asked for already, or it has ended")
+        await self._trail.note(by, "officer", "ask to lift hold", "", f"hold {hold}")
 
     async def lift(self, hold: int, by: str) -> None:
         """Lift a hold. Raises NotAllowed for who asked for its end, and when nobody did."""
         if not await self._store.lift(hold, by, self._clock.now()):
             raise NotAllowed(f"the end of hold {hold} is to be asked for by one person and confirmed by another")
+        await self._trail.note(by, "officer", "lift hold", "", f"hold {hold}")
 
-    async def review(self, hold: int) -> None:
+    async def review(self, hold: int, by: str) -> None:
         """Say that a hold is needed for another six months. Raises NotFound."""
         if not await self._store.review(hold, self._clock.now() + HOLD_REVIEW):
-            raise NotFound(f"there is no hold {hold} that stands")
+            raise NotFound(f"there is no hold {hold} that stands: see `ent-notify hold list`")
+        await self._trail.note(by, "officer", "review hold", "", f"hold {hold}")
 
     async def standing(self) -> list[Hold]:
         """Holds that stand, those to be reviewed first."""

@@ -33,13 +33,19 @@ class Asked:
     by: str
     capacity: str
     proof: str
+    request: int | None = None
+    """The request that this answers, when it was received before; None: it is received and answered at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class RightsRequest:
-    """A request: ``state`` is open, held (a hold forbids it for now), done or refused."""
+    """A request: ``state`` is open, held (a hold forbids it for now), done or refused.
+
+    ``person`` is None once they are erased; ``note`` says why it is held or was refused.
+    """
 
     id: int
+    person: str | None
     kind: Right
     by: str
     capacity: str
@@ -68,3 +74,15 @@ class Hold:
     set_by: str | None
     review_at: datetime
     lift_asked_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """What should have been done by now. Each number above 0 is an alarm."""
+
+    requests: int
+    """Requests that nobody has answered by their deadline, and that no hold keeps waiting."""
+    leavers: int
+    """People who left longer ago than the alarm's figure, and are not purged."""
+    holds: int
+    """Holds that nobody has looked at again in six months."""

@@ -2,7 +2,7 @@
 
 from ent_notify.observe.bus import watch_bus
 from ent_notify.observe.errors import describe_error
-from ent_notify.observe.fields import FIELDS, pseudonym, use_pseudonym_key
+from ent_notify.observe.fields import FIELDS, pseudonym, pseudonym_under, use_pseudonym_key
 from ent_notify.observe.logs import Logger, configure_logging, get_logger, log_statistics
 from ent_notify.observe.metrics import Metrics, serve_metrics
 
@@ -15,6 +15,7 @@ __all__ = [
     "get_logger",
     "log_statistics",
     "pseudonym",
+    "pseudonym_under",
     "serve_metrics",
     "use_pseudonym_key",
     "watch_bus",

@@ -57,7 +57,12 @@ def use_pseudonym_key(key: bytes | str | None) -> None:
 
 def pseudonym(person: int | str) -> str:
     """What stands for a person in logs: 64 bits of a keyed hash (HMAC-SHA256) of their internal or external id."""
-    digest = hmac.new(_key.value, str(person).encode(), hashlib.sha256)
+    return pseudonym_under(_key.value, person)
+
+
+def pseudonym_under(key: bytes, person: int | str) -> str:
+    """The same under a key that outlives this process, for what is kept."""
+    digest = hmac.new(key, str(person).encode(), hashlib.sha256)
     return f"p-{digest.hexdigest()[:16]}"
 
 

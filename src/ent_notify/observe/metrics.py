@@ -87,6 +87,7 @@ class Metrics:
         self._waiting = gauge("waiting_chunks", "Chunks that are due and not claimed.", lane)
         self._lag = gauge("lag_seconds", "Age of the oldest chunk that is due and not claimed.", lane)
         self._unplanned = gauge("unplanned_campaigns", "Campaigns that wait for their plan.")
+        self._overdue = gauge("overdue", "What the law's deadlines should have seen done by now.", ("what",))
         self._imported = counter("imported_records", "Directory records taken in.", ("record", "outcome"))
         self._import_seconds = histogram("import_seconds", "Time of one directory import.", (), _SLOW)
 
@@ -189,6 +190,11 @@ class Metrics:
     def unplanned(self, campaigns: int) -> None:
         """How many campaigns wait for their plan."""
         self._unplanned.set(campaigns)
+
+    def overdue(self, requests: int, leavers: int, holds: int) -> None:
+        """Requests past their deadline, leavers who should have been purged, holds that nobody looked at again."""
+        for what, count in (("requests", requests), ("leavers", leavers), ("holds", holds)):
+            self._overdue.labels(what).set(count)
 
     # ------------------------------------------------------------ directory
 

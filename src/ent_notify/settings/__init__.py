@@ -28,6 +28,7 @@ from ent_notify.settings.groups import (
 from ent_notify.settings.load import CONFIG_NAME, CONFIG_VARIABLE, ENV_PREFIX, load_settings, settings_from
 from ent_notify.settings.reference import SettingRow, reference_page, setting_rows
 from ent_notify.settings.retention import RetentionSettings, SchoolRetention
+from ent_notify.settings.rights import RightsSettings
 from ent_notify.settings.safety import SafetySettings
 from ent_notify.settings.watching import LogSettings, MetricsSettings, PrivacySettings
 
@@ -53,6 +54,7 @@ __all__ = [
     "ProjectSettings",
     "RateSettings",
     "RetentionSettings",
+    "RightsSettings",
     "SafetySettings",
     "SchoolRetention",
     "SettingRow",

@@ -35,6 +35,7 @@ from ent_notify.settings.kinds import (
     without_password,
 )
 from ent_notify.settings.retention import RetentionSettings, SchoolRetention
+from ent_notify.settings.rights import RightsSettings
 from ent_notify.settings.safety import SafetySettings
 from ent_notify.settings.watching import LogSettings, MetricsSettings, PrivacySettings
 
@@ -465,6 +466,7 @@ class Settings(BaseSettings):
     privacy: PrivacySettings = PrivacySettings()
     retention: RetentionSettings = RetentionSettings()
     school_retention: Table[SchoolRetention] = Field(default_factory=dict)
+    rights: RightsSettings = RightsSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 

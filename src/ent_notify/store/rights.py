@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any
 
-from ent_notify.model.rights import Asked, Hold, Right, RightsRequest
+from ent_notify.model.rights import Asked, Hold, Overdue, Right, RightsRequest
 from ent_notify.store.database import Database, Record
 
 PARTS = (
@@ -57,6 +57,26 @@ class PostgresRights:
         """Requests, nearest deadline first."""
         rows = await self._db.fetch("rights.requests", everything=everything, most=most)
         return [_request(row) for row in rows]
+
+    async def request(self, number: int) -> tuple[int, RightsRequest] | None:
+        """One request, with the internal id of whom it is about."""
+        row = await self._db.fetchrow("rights.request", request_id=number)
+        return None if row is None else (row["person_id"], _request(row))
+
+    async def requests_of(self, person: int, external_id: str, most: int) -> list[RightsRequest]:
+        """What was asked about somebody, or by them as a guardian."""
+        rows = await self._db.fetch("rights.requests_of", person_id=person, actor=external_id, most=most)
+        return [_request(row) for row in rows]
+
+    async def overdue(self, leavers: datetime, now: datetime) -> Overdue:
+        """What should have been done by ``now``; people who left before ``leavers`` should have been purged."""
+        row = await self._db.fetchrow("rights.overdue", leavers=leavers, now=now)
+        return Overdue(0, 0, 0) if row is None else Overdue(row["requests"], row["leavers"], row["holds"])
+
+    async def salt(self) -> bytes:
+        """What only this database has."""
+        salt: bytes = await self._db.fetchval("rights.salt")
+        return salt
 
     async def released(self, now: datetime, most: int) -> list[tuple[int, int]]:
         """(request, person) of erasures that a hold kept and keeps no more."""
@@ -159,6 +179,7 @@ class PostgresHolds:
 def _request(row: Record) -> RightsRequest:
     return RightsRequest(
         row["id"],
+        row["person"],
         Right(row["kind"]),
         row["actor"],
         row["capacity"],

@@ -9,9 +9,35 @@ update rights_request set state = :state, note = :note, closed_at = :closed_at w
 
 -- name: requests
 -- Requests, those whose deadline is nearest first; those that are open, or all.
-select id, kind, actor, capacity, proof, received_at, deadline, state, note, closed_at from rights_request
-where :everything::boolean or state in ('open', 'held')
-order by deadline, id limit :most;
+select r.id, p.external_id as person, r.kind, r.actor, r.capacity, r.proof, r.received_at, r.deadline, r.state, r.note,
+       r.closed_at
+from rights_request r left join person p on p.id = r.person_id
+where :everything::boolean or r.state in ('open', 'held')
+order by r.deadline, r.id limit :most;
+
+-- name: request^
+-- One request, with whom it is about.
+select r.id, r.person_id, p.external_id as person, r.kind, r.actor, r.capacity, r.proof, r.received_at, r.deadline, r.state,
+       r.note, r.closed_at
+from rights_request r left join person p on p.id = r.person_id where r.id = :request_id;
+
+-- name: requests_of
+-- What was asked about somebody, or by them for somebody else, newest first.
+select r.id, p.external_id as person, r.kind, r.actor, r.capacity, r.proof, r.received_at, r.deadline, r.state, r.note,
+       r.closed_at
+from rights_request r left join person p on p.id = r.person_id
+where r.person_id = :person_id or (r.capacity = 'guardian' and r.actor = :actor)
+order by r.id desc limit :most;
+
+-- name: overdue^
+-- Requests that nobody answered in time, people who should have been purged, holds that nobody looked at again.
+select (select count(*) from rights_request r where r.state = 'open' and r.deadline < :now) as requests,
+       (select count(*) from due_people(:leavers, :now) d where not d.held) as leavers,
+       (select count(*) from standing_holds(:now) h where h.review_at < :now) as holds;
+
+-- name: salt$
+-- What only this database has: pseudonyms that are kept are made with it when the settings give no key.
+select salt from instance;
 
 -- name: held
 -- Erasures that a hold kept, whose person no hold keeps any more.
