@@ -6,16 +6,19 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+import psycopg
 import pytest
 import trio
 from hypothesis import settings
+from psycopg.sql import SQL, Identifier
 from tests.bus.namespaces import why_not
 
 from ent_notify._island import Island, open_island
@@ -78,10 +81,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"{name} is not here: {peer.remedy}")
 
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder with a random name is made in it
+ROOM = 4 * 1024**3
+"""Bytes that must be free there: the databases of a test session are small, but there are several sessions."""
+
+
+def in_memory() -> bool:
+    """Whether test servers keep their files in memory: making a database is then several times cheaper."""
+    return MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
+
+
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
     """A short folder that the server's own user may enter (pytest's are closed to others)."""
-    with tempfile.TemporaryDirectory(prefix="ent-") as name:
+    with tempfile.TemporaryDirectory(prefix="ent-", dir=MEMORY if in_memory() else None) as name:
         folder = Path(name)
         folder.chmod(0o711)
         yield folder
@@ -95,37 +108,79 @@ def postgres(server_folder: Path) -> Iterator[EmbeddedServer]:
     )
     server = EmbeddedServer.join(address)
     try:
-        trio.run(_make_template, server)
         yield server
     finally:
         server.leave()
 
 
-async def _make_template(server: EmbeddedServer) -> None:
-    server.cluster.create_database(TEMPLATE)
-    async with open_island() as island, open_database(server.dsn(TEMPLATE), island, check_schema=False) as database:
-        await migrate(database, now=EPOCH)
+Build = Callable[[Database], Awaitable[None]]
+"""Puts into a database what a template holds."""
 
 
-_numbers = count(1)
+class Databases:
+    """Databases for tests: what each template holds is built once in a session, and then copied."""
+
+    def __init__(self, server: EmbeddedServer, connection: psycopg.Connection) -> None:
+        self._server = server
+        self._connection = connection
+        self._templates: set[str] = set()
+        self._numbers = count(1)
+        self.template(TEMPLATE, _migrated, of="template0")
+
+    def template(self, name: str, build: Build, *, of: str = TEMPLATE) -> str:
+        """The template ``name``: a copy of the template ``of`` in which ``build`` has worked, once."""
+        if name not in self._templates:
+            self._create(name, of)
+            trio.run(self._built, name, build)
+            self._templates.add(name)
+        return name
+
+    @contextmanager
+    def copy(self, template: str = TEMPLATE) -> Iterator[str]:
+        """The address of a fresh copy, which goes away at the end with whoever is still connected."""
+        name = f"test_{next(self._numbers)}"
+        self._create(name, template)
+        try:
+            yield self._server.dsn(name)
+        finally:
+            self._connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+
+    def _create(self, name: str, template: str) -> None:
+        self._connection.execute(
+            SQL("create database {} template {} strategy {}").format(
+                Identifier(name), Identifier(template), Identifier("file_copy" if in_memory() else "wal_log")
+            )
+        )
+
+    async def _built(self, name: str, build: Build) -> None:
+        address = self._server.dsn(name)
+        async with open_island() as island, open_database(address, island, check_schema=False) as database:
+            await build(database)
+
+
+async def _migrated(database: Database) -> None:
+    await migrate(database, now=EPOCH)
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: EmbeddedServer) -> Iterator[Databases]:
+    """The session's templates and their copies."""
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+        yield Databases(postgres, connection)
 
 
 @pytest.fixture
-def dsn(postgres: EmbeddedServer) -> Iterator[str]:
+def dsn(databases: Databases) -> Iterator[str]:
     """The address of a fresh, migrated database, for child processes and other clients too."""
-    name = f"test_{next(_numbers)}"
-    postgres.cluster.create_database(name, template=TEMPLATE)
-    yield postgres.dsn(name)
-    postgres.cluster.drop_database(name)
+    with databases.copy() as address:
+        yield address
 
 
 @pytest.fixture
-def empty_dsn(postgres: EmbeddedServer) -> Iterator[str]:
+def empty_dsn(databases: Databases) -> Iterator[str]:
     """The address of a database without our schema."""
-    name = f"test_{next(_numbers)}"
-    postgres.cluster.create_database(name)
-    yield postgres.dsn(name)
-    postgres.cluster.drop_database(name)
+    with databases.copy("template0") as address:
+        yield address
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -104,7 +105,9 @@ async def found(settings: Settings, check: str, clock: SystemClock | None = None
 async def test_clocks_that_differ(dsn: str, off: int, grade: Grade) -> None:
     finding = await found(settings_from({"store": {"dsn": dsn}}), "clock", WrongClock(off))
     assert finding.grade is grade
-    assert grade is Grade.OK or (f"{abs(off)}" in finding.says and "NTP" in finding.remedy)
+    if grade is not Grade.OK:
+        told = re.search(r"differ by (\d+\.\d) s", finding.says)
+        assert told and abs(float(told[1]) - abs(off)) < 2 and "NTP" in finding.remedy  # asking takes a moment too
 
 
 async def test_too_few_file_descriptors(dsn: str) -> None:

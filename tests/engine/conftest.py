@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,12 +13,12 @@ import pytest
 import trio
 import trio.testing
 from pydantic import SecretStr
+from tests.conftest import Databases
 
-from ent_notify._island import open_island
 from ent_notify.engine import Engine, open_engine
 from ent_notify.model.delivery import ACCEPTED, MailContent, Outgoing, Verdict, WakeUp
 from ent_notify.settings import Settings, StoreSettings
-from ent_notify.store import open_database
+from ent_notify.store import Database
 
 TOWN = Path(__file__).with_name("town.sql").read_text(encoding="utf-8")
 TUESDAY = datetime(2026, 9, 8, 8, 0, tzinfo=UTC)
@@ -85,16 +85,15 @@ class Town:
     fcm: RecordingChannel
 
 
+async def _town(database: Database) -> None:
+    await database.script(TOWN)
+
+
 @pytest.fixture
-def town_dsn(dsn: str) -> str:
-    """A database in which the town is built; a test may open an engine on it as often as it likes."""
-
-    async def build() -> None:
-        async with open_island() as island, open_database(dsn, island) as database:
-            await database.script(TOWN)
-
-    trio.run(build)
-    return dsn
+def town_dsn(databases: Databases) -> Iterator[str]:
+    """A database with the town in it; a test may open an engine on it as often as it likes."""
+    with databases.copy(databases.template("template_town", _town)) as address:
+        yield address
 
 
 @asynccontextmanager
