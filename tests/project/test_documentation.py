@@ -1,72 +1,20 @@
-"""Every block of Python, SQL, TOML and shell in the documentation is run, or read by what would read it."""
+"""Every block of the documentation is run, or read by what would read it; every link and name in it holds."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import shlex
 import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
-import trio
-from sybil import Document, Example, Sybil
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+from sybil import Document
+from tests.project.page_blocks import LANGUAGES, ROOT, SYBIL
 
-from ent_notify._island import open_island
-from ent_notify.cli import cli
-from ent_notify.settings import setting_rows
-from ent_notify.store import open_database
-
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LANGUAGES = {"python", "sql", "toml", "bash", "text", "json", "ini", "js", "mermaid"}
-
-
-def run_sql(example: Example) -> None:
-    async def run() -> None:
-        async with open_island() as island, open_database(example.namespace["dsn"], island) as database:
-            await database.script(str(example.parsed))
-
-    trio.run(run)
-
-
-def read_toml(example: Example) -> None:
-    """Its names are settings."""
-    known = {row.name for row in setting_rows()}
-    for group, values in tomllib.loads(str(example.parsed)).items():
-        for name, value in values.items():
-            names = [f"{group}.NAME.{each}" for each in value] if isinstance(value, dict) else [f"{group}.{name}"]
-            assert set(names) <= known, names
-
-
-def read_shell(example: Example) -> None:
-    """Each of our commands in it has the arguments that it takes; each make target is in the Makefile."""
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    for line in str(example.parsed).replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:1] == ["make"]:
-            assert words[1] in targets, line
-        if words[:1] == ["ent-notify"]:
-            command = cli.commands[words[1]]
-            try:
-                command.make_context(words[1], words[2:], parent=click.Context(cli))
-            except click.BadParameter as wrong:
-                assert "does not exist" in wrong.message, f"{line}: {wrong.message}"
-
-
-SYBIL = Sybil(
-    parsers=[
-        PythonCodeBlockParser(),
-        CodeBlockParser("sql", run_sql),
-        CodeBlockParser("toml", read_toml),
-        CodeBlockParser("bash", read_shell),
-    ],
-    path=str(ROOT),
-)
 
 
 @pytest.fixture
@@ -84,7 +32,7 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=relative)
+@pytest.mark.parametrize("page", [page for page in PAGES if "```" in page.read_text("utf-8")], ids=relative)
 def test_the_blocks_of_a_page_do_what_they_say(page: Path, workplace: str) -> None:
     document: Document = SYBIL.parse(page)
     document.namespace["dsn"] = workplace
@@ -107,17 +55,53 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{relative(page)} links to {target}"
 
 
-def test_what_is_said_to_show_a_promise_is_there() -> None:
-    page = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("name", "least"), [("promises.md", 60), ("explanation/security.md", 20)])
+def test_what_is_said_to_show_a_promise_is_there(name: str, least: int) -> None:
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[^`:]+)::(\w+)`", page)
-    assert len(named) > 60
+    assert len(named) > least
     missing = [f"{path}::{test}" for path, test in named if f"def {test}(" not in (ROOT / path).read_text("utf-8")]
     modules = re.findall(r"`python -m ([\w.]+)", page)
     missing += [name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()]
     assert missing == []
     for row in page.splitlines():
-        if row.startswith("| ") and not row.startswith("| Promise"):
+        if row.startswith("| ") and not row.startswith(("| Promise", "| Threat")):
             assert row.count("`") >= 2, f"nothing shows: {row}"
+
+
+def test_the_capacity_page_is_computed_from_what_was_measured() -> None:
+    from benchmarks import capacity
+
+    assert capacity.PAGE.read_text(encoding="utf-8") == capacity.page(capacity.read_figures())
+
+
+def test_the_figures_for_chunks_are_those_measured() -> None:
+    from benchmarks import capacity
+
+    page = (ROOT / "docs/explanation/chunks.md").read_text(encoding="utf-8")
+    figures = capacity.read_figures()
+    results = json.loads(capacity.RESULTS.read_text(encoding="utf-8"))
+    (plan,) = [each for each in results if each["name"].startswith("plan a campaign, against the same eligibility")]
+    (rows,) = plan["peers"].values()
+    assert f"| {plan['ours']:.2f} s | {rows:.1f} s |" in page
+    (peer,) = {round(*each["peers"].values()) for each in results if each["name"].startswith("WAL per recipient")}
+    assert f"| {figures.wal:.1f} bytes | {peer} bytes |" in page
+    assert f"| {figures.wal_trouble:.1f} bytes | {peer} bytes |" in page
+
+
+def test_the_picture_of_the_house_has_every_floor_and_room() -> None:
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [rule["layers"] for rule in rules if rule["type"] == "layers"]
+    picture = (ROOT / "docs/house.svg").read_text(encoding="utf-8")
+    rooms = {room for layer in layers for room in re.findall(r"\w+", layer)}
+    assert rooms <= set(re.findall(r"\w+", picture)), rooms - set(re.findall(r"\w+", picture))
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    docs = ROOT / "docs"
+    pages = [page.relative_to(docs).as_posix() for page in docs.rglob("*.md") if page.parent.name != "decisions"]
+    assert [page for page in pages if f": {page}" not in site and f"- {page}" not in site] == []
 
 
 def test_each_decision_is_listed() -> None:
