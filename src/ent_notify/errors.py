@@ -140,6 +140,15 @@ class SchemaMismatch(StoreError):
     """The schema is older or newer than this release can use."""
 
 
+class StoreRestored(StoreError):
+    """This database came out of a backup, and who was erased since stands in it again: it serves nobody before the
+    ledger of erasures is replayed."""
+
+
+class LedgerRefused(EntNotifyError):
+    """A ledger of erasures cannot be read, or is another database's. Nothing was done."""
+
+
 class StoreBusy(StoreError):
     """No connection came free in time, or a conflict outlived its retries. Try again."""
 

@@ -18,11 +18,13 @@ import trio
 from pydantic import SecretStr
 
 from ent_notify._island import open_island
-from ent_notify.errors import EntNotifyError, SettingsError, StoreError
+from ent_notify.engine.erasure_ledger import ErasureLedger
+from ent_notify.errors import EntNotifyError, SettingsError, StoreError, StoreRestored
 from ent_notify.ports import Clock
 from ent_notify.settings import ApiSettings, ApnsApp, BusSettings, EmailSettings, FcmApp, Settings, WebPushApp
 from ent_notify.store import Database, open_database
 from ent_notify.store import check as check_schema
+from ent_notify.store.erasures import PostgresErasures
 from ent_notify.store.rights import PostgresRights
 
 _GIB = 1 << 30
@@ -168,6 +170,7 @@ async def _check_database(database: Database, where: str, settings: Settings, cl
     except StoreError as error:
         yield fail("schema", str(error), "ent-notify migrate")
     else:
+        yield await _check_restore(database, settings, clock)
         yield await _check_overdue(database, settings, clock)
     yield _check_clock(before, after, row["now"])
     room = row["max_connections"] - row["connections"]
@@ -177,6 +180,20 @@ async def _check_database(database: Database, where: str, settings: Settings, cl
             f"the server has room for {room} more connections, and one process may ask for {settings.store.pool_size}",
             "raise max_connections of the server, or lower store.pool_size",
         )
+
+
+async def _check_restore(database: Database, settings: Settings, clock: Clock) -> Finding:
+    """Whether this database is a restored backup, and whether a restore in place would be noticed."""
+    try:
+        await ErasureLedger(PostgresErasures(database), settings.retention, clock).guard()
+    except StoreRestored as error:
+        return fail("restore", str(error), "ent-notify retention ledger replay FILE")
+    except EntNotifyError as error:
+        return fail("restore", str(error), "correct retention.ledger_file")
+    if settings.retention.ledger_file is None:
+        says = "retention.ledger_file is not given: a backup that is restored in place would not be noticed"
+        return warn("restore", says, "give a file outside the database's backups, on a disk that workers share")
+    return ok("restore", f"no backup; erasures are kept apart in {settings.retention.ledger_file}")
 
 
 async def _check_overdue(database: Database, settings: Settings, clock: Clock) -> Finding:

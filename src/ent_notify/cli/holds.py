@@ -33,7 +33,7 @@ def hold() -> None:
 
 @hold.command(short_help="Ask for a hold; another confirms it.")
 @click.option("--person", metavar="ID", help="A person, with all they wrote and were sent.")
-@click.option("--conversation", type=NUMBER, metavar="NUMBER")
+@click.option("--conversation", type=NUMBER, metavar="NUMBER", help="A conversation, whole.")
 @click.option("--message", type=NUMBER, metavar="SEQ", help="Of the conversation, this message.")
 @click.option("--notification", type=NUMBER, metavar="NUMBER", help="A notification, in all its versions.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why. It is written down.")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import getpass
+from pathlib import Path
 
 import click
 
-from ent_notify.cli.door import NUMBER, Door, json_flag, pass_door, show_json, show_table
+from ent_notify.cli.door import NUMBER, Door, check_writable, json_flag, pass_door, show_json, show_table
 
 DECIDE = 3
 """The exit code of what needs a decision."""
@@ -203,3 +204,91 @@ def verify(door: Door, head: str | None, as_json: bool) -> int:
     else:
         click.echo(f"{found.receipts} receipts, all whole; head {found.head or '(none yet)'}")
     return 0 if found.broken_at is None and holds_head else 1
+
+
+@retention.group(short_help="Erasures, kept apart from the database for the day of a restore.")
+def ledger() -> None:
+    """Keep the ledger of erasures apart from the database, and replay it on a backup that is restored.
+
+    A restored backup holds people again who were erased since. It serves nobody before the ledger is replayed. With
+    retention.ledger_file, workers keep it up to date by themselves; keep that file out of the database's backups.
+
+    \b
+    Example:
+      ent-notify retention ledger export --output /srv/apart/erasures.jsonl
+    """
+
+
+@ledger.command("export", short_help="Write the ledger. Nobody can be known from it.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=check_writable,
+    default=Path("-"),
+    metavar="FILE",
+    help="Where to write it; the standard output, if left out.",
+)
+@pass_door
+def export_ledger(door: Door, output: Path) -> None:
+    """Write every erasure that a backup may undo, as JSON lines: internal numbers and digests.
+
+    \b
+    Example:
+      ent-notify retention ledger export --output erasures.jsonl
+    """
+    from ent_notify.engine import open_engine
+
+    settings = door.settings()
+
+    async def work() -> None:
+        async with open_engine(settings) as engine:
+            with click.open_file(str(output), "wb", atomic=str(output) != "-") as file:
+                async for line in engine.erasure_ledger.lines():
+                    file.write(line)
+
+    door.run(work)
+
+
+@ledger.command(short_help="Erase again, on a restored backup, who was erased since; then it may serve.")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option("--lost", metavar="REASON", help="There is no ledger: let it serve all the same. Written down for ever.")
+@json_flag
+@pass_door
+def replay(door: Door, file: Path | None, lost: str | None, as_json: bool) -> None:
+    """Replay the ledger in FILE (retention.ledger_file, if left out) on this database, and let it serve.
+
+    Also for a database that was moved to another server by dump and restore: export the ledger there, replay it here.
+    May be repeated.
+
+    \b
+    Example:
+      ent-notify retention ledger replay /srv/apart/erasures.jsonl
+    """
+    from ent_notify.engine import open_engine
+    from ent_notify.engine.erasure_ledger import Replayed
+
+    settings = door.settings()
+    chosen = file or settings.retention.ledger_file
+    if chosen is None and lost is None:
+        raise click.UsageError("give the FILE of the ledger (retention.ledger_file is not given)")
+
+    async def work() -> Replayed:
+        async with open_engine(settings, restored=True) as engine:
+            if lost is not None:
+                await engine.erasure_ledger.give_up(lost)
+                return Replayed(0, 0, 0)
+            assert chosen is not None  # noqa: S101 - refused above
+            return await engine.erasure_ledger.replay(chosen)
+
+    done = door.run(work)
+    if as_json:
+        show_json(done)
+    elif lost is not None:
+        click.echo(
+            "this database serves again without its ledger; the reason stands in the chain of receipts", err=True
+        )
+    else:
+        click.echo(
+            f"{done.lines} erasures in the ledger, {done.missing} unknown here, {done.erased} people erased again; "
+            "this database may serve"
+        )

@@ -167,10 +167,10 @@ def erase(door: Door, /, person: str, yes: bool, as_json: bool, **who: Any) -> i
 
 @click.command(short_help="Correct what is held about a person.")
 @click.argument("person")
-@click.option("--given-name", metavar="NAME")
-@click.option("--family-name", metavar="NAME")
+@click.option("--given-name", metavar="NAME", help="The right given name.")
+@click.option("--family-name", metavar="NAME", help="The right family name.")
 @click.option("--language", metavar="CODE", help="As in fr or pt-BR.")
-@click.option("--email", metavar="ADDRESS")
+@click.option("--email", metavar="ADDRESS", help="The right address.")
 @asking
 @json_flag
 @pass_door

@@ -11,7 +11,7 @@ import click
 import trio
 
 from ent_notify.cli.door import Door, listening, pass_door, run_service
-from ent_notify.errors import StoreError
+from ent_notify.errors import EntNotifyError, StoreError, StoreRestored
 from ent_notify.observe import Metrics, get_logger, serve_metrics, watch_bus
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def worker(door: Door, name: str) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_watch_queues, engine, metrics)
                 nursery.start_soon(_watch_overdue, engine, metrics)
+                nursery.start_soon(_watch_restores, engine)
                 nursery.start_soon(engine.carry_rights)
                 await run_service(service.run, service.drain, drain_seconds=settings.worker.drain_seconds)
                 nursery.cancel_scope.cancel()
@@ -94,6 +95,18 @@ async def _watch_overdue(engine: Engine, metrics: Metrics) -> None:
         except StoreError as error:
             _log.warning("overdue_unreadable", error=error)
         await engine.clock.sleep(OVERDUE_SECONDS)
+
+
+async def _watch_restores(engine: Engine) -> None:
+    """End the service, with what to do, when the database under it was replaced by a backup."""
+    while True:
+        await engine.clock.sleep(OVERDUE_SECONDS)
+        try:
+            await engine.erasure_ledger.guard()
+        except StoreRestored:
+            raise
+        except (EntNotifyError, OSError) as error:
+            _log.warning("ledger_unreadable", error=error)
 
 
 @click.command(short_help="Hold live streams, until stopped.")
@@ -153,7 +166,10 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None) -> 
                     if place is not None:
                         nursery.start_soon(_end_with_supervisor, service)
 
-            await run_service(run, service.drain, drain_seconds=chosen.drain_seconds)
+            async with trio.open_nursery() as beside:
+                beside.start_soon(_watch_restores, engine)
+                await run_service(run, service.drain, drain_seconds=chosen.drain_seconds)
+                beside.cancel_scope.cancel()
             _log.info("gateway_stopped")
 
     door.run(serve)

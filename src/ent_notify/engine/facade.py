@@ -18,6 +18,7 @@ from ent_notify.engine.alerts import alert_errands
 from ent_notify.engine.calendars import Calendars
 from ent_notify.engine.campaigns import Campaigns
 from ent_notify.engine.conversations import Conversations
+from ent_notify.engine.erasure_ledger import ErasureLedger
 from ent_notify.engine.evidence import Evidence
 from ent_notify.engine.guardians import Guardians
 from ent_notify.engine.hints import SayingFanout, carry_rights
@@ -139,10 +140,11 @@ class Engine:
         self.evidence = Evidence(PostgresEvidence(db), self._clearing, bus, clock, settings.evidence)
         self.phones = Phones(PostgresSync(db, conversations), self.words, clock, settings.sync, self.evidence.read)
         erasures = PostgresErasures(db)
-        self.retention = Retention(PostgresRetention(db), erasures, settings, clock)
+        self.erasure_ledger = ErasureLedger(erasures, settings.retention, clock)
+        self.retention = Retention(PostgresRetention(db), erasures, self.erasure_ledger, settings, clock)
         rights = PostgresRights(db)
         trail = Trail(rights, settings.privacy, clock)
-        self.data_rights = DataRights(rights, erasures, settings.retention, trail, clock)
+        self.data_rights = DataRights(rights, erasures, self.erasure_ledger, settings.retention, trail, clock)
         self.holds = Holds(PostgresHolds(db), erasures, trail, clock)
         self.sealed = Sealed(PostgresSealing(db), settings.rights, trail, clock)
         self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer, self.retention.step, self.data_rights.step)

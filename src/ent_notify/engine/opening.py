@@ -22,12 +22,16 @@ async def open_engine(
     clock: Clock | None = None,
     metrics: EngineObserver | None = None,
     apply_migrations: bool = False,
+    restored: bool = False,
 ) -> AsyncIterator[Engine]:
     """The engine on its database, for as long as the context is open.
 
     Raises StoreUnreachable, StoreVersionError, or SchemaMismatch (``apply_migrations`` brings the schema up to date
-    first). It has no channel yet: ``connect_channels`` makes those of the settings, ``use_mail`` and ``use_push`` take
-    others. ``metrics`` hears of the fan-out.
+    first), and StoreRestored for a backup whose ledger of erasures was not replayed, unless ``restored`` says that this
+    is what it is opened for.
+
+    It has no channel yet: ``connect_channels`` makes those of the settings, ``use_mail`` and ``use_push`` take others.
+    ``metrics`` hears of the fan-out.
     """
     store = settings.store
     limits = PoolLimits(
@@ -45,5 +49,7 @@ async def open_engine(
         await check(db)
         async with open_bus(settings.bus, island, db) as bus:
             engine = Engine(settings, db, island, bus, clock, metrics or Unobserved())
+            if not restored:
+                await engine.erasure_ledger.guard()
             await engine.register_types(BUILT_IN)
             yield engine

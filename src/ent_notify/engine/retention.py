@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from ent_notify.engine.erasure_ledger import ErasureLedger
 from ent_notify.errors import NotAllowed, NotFound
 from ent_notify.model.retention import Kept, PlanLine, RetentionPlan, RetentionRun, Verified
 from ent_notify.policy.retention import Figures, cutoff, in_words
@@ -21,8 +22,16 @@ LOOK_EVERY = timedelta(minutes=1)
 class Retention:
     """Plans, runs and receipts. A worker calls ``step`` in each of its rounds; the command line calls the rest."""
 
-    def __init__(self, store: PostgresRetention, erasures: PostgresErasures, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: PostgresRetention,
+        erasures: PostgresErasures,
+        ledger: ErasureLedger,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
         self._store = store
+        self._ledger = ledger
         self._erasures = erasures
         self._settings = settings
         self._clock = clock
@@ -74,13 +83,13 @@ class Retention:
 
     async def step(self) -> int:
         """What a worker does of it now: begin the night's run when its hour has come, take one slice of a run, look
-        once more for somebody who was erased. How many rows moved."""
+        once more for somebody who was erased, copy erasures into the ledger file. How many rows moved."""
         now = self._clock.now()
         if self._next_look is not None and self._next_look > now:
             return 0
         self._next_look = now + LOOK_EVERY
         await self._begin_night(now)
-        moved = await self._erasures.sweep(now)
+        moved = await self._erasures.sweep(now) + await self._ledger.keep()
         taken = await self._slice(None)
         if taken is not None or moved:
             self._next_look = None

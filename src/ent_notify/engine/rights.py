@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 
+from ent_notify.engine.erasure_ledger import ErasureLedger
 from ent_notify.engine.trail import Trail
 from ent_notify.errors import NotAllowed, NotFound
 from ent_notify.model.rights import CAPACITIES, Asked, Hold, Overdue, Right, RightsRequest
@@ -35,12 +36,14 @@ class DataRights:
         self,
         store: PostgresRights,
         erasures: PostgresErasures,
+        ledger: ErasureLedger,
         settings: RetentionSettings,
         trail: Trail,
         clock: Clock,
     ) -> None:
         self._store = store
         self._trail = trail
+        self._ledger = ledger
         self._erasures = erasures
         self._settings = settings
         self._clock = clock
@@ -174,6 +177,8 @@ class DataRights:
             await self._store.close(number, "held", str(held), now)
             return
         await self._store.close(number, "done", "", now)
+        with suppress(OSError):  # a worker copies it within a minute, and says so if it cannot
+            await self._ledger.keep()
 
     async def _receive(self, person: str, kind: Right, asked: Asked) -> tuple[int, int]:
         if asked.capacity not in CAPACITIES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -37,6 +38,9 @@ class RetentionSettings(Group):
     """Days for which answered requests and lifted holds are kept as proof."""
     backups_days: int = Field(default=400, ge=1, le=3650)
     """Days for which a backup may still be restored: so long it is remembered who was erased."""
+    ledger_file: Path | None = None
+    """File outside the database, and outside its backups, in which workers keep the ledger of erasures. With it a
+    backup that is restored in place, too, is noticed, and serves nobody before the ledger is replayed."""
     largest_share: float = Field(default=0.25, gt=0, le=1)
     """Part of a class that a run may remove without being asked; above it, and above `few`, it stops and asks."""
     few: int = Field(default=1000, ge=0, le=1_000_000)

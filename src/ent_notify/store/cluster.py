@@ -172,6 +172,10 @@ class Cluster:
         """What ``pg_dump`` writes of ``database``."""
         return self._run("pg_dump", *self._connection(), *options, database)
 
+    def backup(self, name: str) -> None:
+        """A copy of the whole running server, by ``pg_basebackup``, in a folder of this name beside its data."""
+        self._run("pg_basebackup", *self._connection(), "-D", name, "-c", "fast", "--no-sync")
+
     def run_script(self, database: str, script: Path) -> None:
         """Run a file of SQL in ``database`` by ``psql``, all or nothing."""
         text = script.read_text(encoding="utf-8")

@@ -36,6 +36,7 @@ def own_rows() -> list[str]:
 class LedgerLine:
     """One erasure, as the ledger keeps it: an internal number, and a digest that only its database can make."""
 
+    seq: int
     person: int
     digest: str
     way: int
@@ -101,27 +102,41 @@ class PostgresErasures:
 
         return await self._db.atomically(unit)
 
-    async def ledger(self) -> AsyncIterator[LedgerLine]:
-        """Every erasure, by internal id."""
-        after = 0
+    async def ledger(self, after: int = 0) -> AsyncIterator[LedgerLine]:
+        """Every erasure after a place in the ledger, in its order."""
         while rows := await self._db.fetch("erasures.ledger", after=after, most=1000):
             for row in rows:
-                yield LedgerLine(row["person_id"], row["digest"], row["way"], row["cause"], row["erased_at"])
-            after = rows[-1]["person_id"]
+                yield LedgerLine(
+                    row["seq"], row["person_id"], row["digest"], row["way"], row["cause"], row["erased_at"]
+                )
+            after = rows[-1]["seq"]
+
+    async def home(self) -> str:
+        """What a ledger says of the database that it is of."""
+        home: str = await self._db.fetchval("erasures.home")
+        return home
 
     async def missing(self, lines: Mapping[int, LedgerLine]) -> list[LedgerLine]:
-        """Those of a ledger that this database knows nothing of: it was restored."""
+        """Those of a ledger, by person, that this database knows nothing of: it was restored."""
         known = {row["person_id"] for row in await self._db.fetch("erasures.known", people=list(lines))}
         return [line for person, line in lines.items() if person not in known]
 
     async def replay(self, line: LedgerLine, now: datetime) -> bool:
-        """Do an erasure of the ledger again; False when there is nobody to erase (any more)."""
+        """Do an erasure of the ledger again; False when there is nobody to erase (any more). Written down in each case.
+
+        Holds that were asked for before the erasure had been lifted by then: they are lifted here, too.
+        """
 
         async def unit(tx: Transaction) -> bool:
             row = await tx.fetchrow("erasures.same", person_id=line.person, digest=line.digest)
             await tx.execute("erasures.highest_person", person_id=line.person)
             if row is None or row["erased"] or row["person_id"] is None or not row["same"]:
+                await tx.execute(
+                    "erasures.note", person_id=line.person, digest=line.digest, way=line.way, cause=line.cause,
+                    erased_at=line.erased_at, now=now,
+                )  # fmt: skip
                 return False
+            await tx.execute("erasures.lift_holds", person_id=line.person, erased_at=line.erased_at, now=now)
             counts = await erase(tx, line.person, line.way, line.cause, now)
             cause = f"{line.cause}, again after a restore"
             await tx.fetchval("retention.receipt", what="person", cause=cause, rows=counts, now=now)
@@ -130,10 +145,21 @@ class PostgresErasures:
         return await self._db.atomically(unit)
 
     async def place(self) -> tuple[str | None, str]:
-        """Where this database says that it is, and where it is."""
+        """Where this database says that it is, and where it is. A new one says where it is from then on."""
         row = await self._db.fetchrow("erasures.place")
-        return (None, "") if row is None else (row["place"], row["here"])
+        if row is None:
+            return None, ""
+        if row["place"] is None:
+            await self._db.execute("erasures.settle_first")
+            return row["here"], row["here"]
+        return row["place"], row["here"]
 
-    async def settle(self) -> None:
-        """Say that this database belongs where it is."""
-        await self._db.execute("erasures.settle")
+    async def settle(self, replayed: int, cause: str, now: datetime) -> None:
+        """Say that this database belongs where it is, with a receipt of what was replayed."""
+
+        async def unit(tx: Transaction) -> None:
+            await tx.execute("erasures.settle")
+            rows = {"erasure": replayed}
+            await tx.fetchval("retention.receipt", what="restored database", cause=cause, rows=rows, now=now)
+
+        await self._db.atomically(unit)

@@ -1333,6 +1333,31 @@ begin
     return held;
 end $$;
 
+CREATE FUNCTION ent_notify.holds_keeping(who integer, at timestamp with time zone) RETURNS TABLE(hold_id bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    select h.id from ent_notify.standing_holds(at) h
+    where h.person_id = who
+       or exists (
+           select from ent_notify.participant p
+           where p.person_id = who and (p.conversation_id = h.conversation_id or exists (
+               select from ent_notify.participant o where o.conversation_id = p.conversation_id and o.person_id = h.person_id))
+       )
+       or exists (
+           select from ent_notify.message m
+           where m.author_id = who and (m.conversation_id = h.conversation_id or m.conversation_id in (
+               select o.conversation_id from ent_notify.participant o where o.person_id = h.person_id))
+       )
+       or exists (
+           select from ent_notify.audience a
+           where a.scope in (3, 4) and a.ref = who and (a.notification_id in (
+               select v.id from ent_notify.notification n join ent_notify.notification v on v.id in (n.id, n.root)
+               where n.id = h.notification_id
+           ) or a.notification_id in (
+               select b.notification_id from ent_notify.audience b where b.scope in (3, 4) and b.ref = h.person_id))
+       )
+$$;
+
 CREATE FUNCTION ent_notify.homework_root() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -3806,7 +3831,8 @@ CREATE TABLE ent_notify.audit (
     capacity text NOT NULL,
     action text NOT NULL,
     subject text DEFAULT ''::text NOT NULL,
-    detail text DEFAULT ''::text NOT NULL
+    detail text DEFAULT ''::text NOT NULL,
+    hold_id bigint
 )
 PARTITION BY RANGE (noted_at);
 
@@ -3826,7 +3852,29 @@ CREATE TABLE ent_notify.audit_rest (
     capacity text CONSTRAINT audit_capacity_not_null NOT NULL,
     action text CONSTRAINT audit_action_not_null NOT NULL,
     subject text DEFAULT ''::text CONSTRAINT audit_subject_not_null NOT NULL,
-    detail text DEFAULT ''::text CONSTRAINT audit_detail_not_null NOT NULL
+    detail text DEFAULT ''::text CONSTRAINT audit_detail_not_null NOT NULL,
+    hold_id bigint
+);
+
+CREATE TABLE ent_notify.break_glass (
+    id bigint NOT NULL,
+    conversation_id bigint NOT NULL,
+    reason text NOT NULL,
+    asked_by text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    opened_by text,
+    opened_at timestamp with time zone,
+    open_until timestamp with time zone,
+    CONSTRAINT break_glass_check CHECK ((opened_by <> asked_by))
+);
+
+ALTER TABLE ent_notify.break_glass ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.break_glass_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE ent_notify.campaign_action (
@@ -3995,7 +4043,17 @@ CREATE TABLE ent_notify.erasure (
     erased_at timestamp with time zone NOT NULL,
     sweep_at timestamp with time zone NOT NULL,
     devices integer[] DEFAULT '{}'::integer[] NOT NULL,
-    swept_at timestamp with time zone
+    swept_at timestamp with time zone,
+    seq bigint NOT NULL
+);
+
+ALTER TABLE ent_notify.erasure ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ent_notify.erasure_seq_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE ent_notify.event_type (
@@ -4727,6 +4785,8 @@ SELECT pg_catalog.setval('ent_notify.attachment_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.audit_id_seq', 1, false);
 
+SELECT pg_catalog.setval('ent_notify.break_glass_id_seq', 1, false);
+
 SELECT pg_catalog.setval('ent_notify.campaign_action_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.chunk_id_seq', 1, false);
@@ -4734,6 +4794,8 @@ SELECT pg_catalog.setval('ent_notify.chunk_id_seq', 1, false);
 SELECT pg_catalog.setval('ent_notify.conversation_id_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.device_id_seq', 1, false);
+
+SELECT pg_catalog.setval('ent_notify.erasure_seq_seq', 1, false);
 
 SELECT pg_catalog.setval('ent_notify.evidence_id_seq', 1, false);
 
@@ -4801,6 +4863,9 @@ ALTER TABLE ONLY ent_notify.audit
 
 ALTER TABLE ONLY ent_notify.audit_rest
     ADD CONSTRAINT audit_rest_pkey PRIMARY KEY (noted_at, id);
+
+ALTER TABLE ONLY ent_notify.break_glass
+    ADD CONSTRAINT break_glass_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY ent_notify.campaign_action
     ADD CONSTRAINT campaign_action_pkey PRIMARY KEY (id);
@@ -5117,6 +5182,8 @@ CREATE INDEX device_dropped ON ent_notify.device USING btree (dropped_at) WHERE 
 CREATE INDEX device_person ON ent_notify.device USING btree (person_id);
 
 CREATE UNIQUE INDEX device_token ON ent_notify.device USING btree (provider, token) WHERE (dropped_at IS NULL);
+
+CREATE UNIQUE INDEX erasure_seq ON ent_notify.erasure USING btree (seq);
 
 CREATE INDEX erasure_unswept ON ent_notify.erasure USING btree (sweep_at) WHERE (swept_at IS NULL);
 

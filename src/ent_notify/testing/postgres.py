@@ -44,6 +44,14 @@ def restart(server: EmbeddedServer) -> None:
     start(server)
 
 
+def restore(server: EmbeddedServer, name: str) -> None:
+    """Put a backup that ``server.cluster.backup(name)`` made in the place of the server's data."""
+    server.cluster.stop()
+    server.cluster.data.rename(server.cluster.folder / f"{name}.replaced")
+    (server.cluster.folder / name).rename(server.cluster.data)
+    start(server)
+
+
 def dump_schema(server: EmbeddedServer, database: str) -> str:
     """Our schema in ``database`` as ``pg_dump`` writes it, with the rows that migrations put in.
 

@@ -28,13 +28,28 @@ order by sweep_at limit :most for update skip locked;
 update erasure set swept_at = :now where person_id = :person_id;
 
 -- name: ledger
--- Every erasure after a place, for the ledger that is kept apart.
-select person_id, encode(digest, 'hex') as digest, way, cause, erased_at, devices from erasure
-where person_id > :after order by person_id limit :most;
+-- The erasures after a place in the ledger that is kept apart.
+select seq, person_id, encode(digest, 'hex') as digest, way, cause, erased_at from erasure
+where seq > :after order by seq limit :most;
 
 -- name: known
 -- Those of some people who were erased here.
 select person_id from erasure where person_id = any (:people::int[]);
+
+-- name: home$
+-- What a ledger says of the database that it is of: a digest of what only that database has.
+select encode(sha256(salt || convert_to('ledger', 'UTF8')), 'hex') from instance;
+
+-- name: note!
+-- Write an erasure of a ledger down of whom there is nobody here.
+insert into erasure (person_id, digest, way, cause, erased_at, sweep_at, swept_at)
+values (:person_id, decode(:digest, 'hex'), :way, :cause, :erased_at, :now, :now)
+on conflict (person_id) do nothing;
+
+-- name: lift_holds!
+-- Whom a ledger says was erased was on no hold then: what this backup still holds of them had been lifted.
+update hold set lifted_at = :now, lifted_by = 'the ledger of erasures'
+where id in (select hold_id from holds_keeping(:person_id, :now)) and asked_at < :erased_at and lifted_at is null;
 
 -- name: same^
 -- Who has an internal id here, if the digest says that it is the same person; and whether they were erased here.
@@ -53,3 +68,7 @@ select place, here() as here from instance;
 -- name: settle!
 -- This database is where it is.
 update instance set place = here();
+
+-- name: settle_first!
+-- A new database has its place.
+update instance set place = here() where place is null;
