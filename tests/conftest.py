@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 from urllib.parse import quote
 
 import psycopg
@@ -120,9 +120,9 @@ Build = Callable[[Database], Awaitable[None]]
 class Databases:
     """Databases for tests: what each template holds is built once in a session, and then copied."""
 
-    def __init__(self, server: EmbeddedServer, connection: psycopg.Connection) -> None:
+    def __init__(self, server: EmbeddedServer) -> None:
         self._server = server
-        self._connection = connection
+        self._connection = self._connect()
         self._templates: set[str] = set()
         self._numbers = count(1)
         self.template(TEMPLATE, _migrated, of="template0")
@@ -143,14 +143,27 @@ class Databases:
         try:
             yield self._server.dsn(name)
         finally:
-            self._connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+            self._do("drop database if exists {} with (force)", name)
+
+    def close(self) -> None:
+        self._connection.close()
 
     def _create(self, name: str, template: str) -> None:
-        self._connection.execute(
-            SQL("create database {} template {} strategy {}").format(
-                Identifier(name), Identifier(template), Identifier("file_copy" if in_memory() else "wal_log")
-            )
+        self._do(
+            "create database {} template {} strategy {}", name, template, "file_copy" if in_memory() else "wal_log"
         )
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(self._server.dsn("postgres"), autocommit=True)
+
+    def _do(self, statement: LiteralString, *names: str) -> None:
+        asked = SQL(statement).format(*(Identifier(name) for name in names))
+        try:
+            self._connection.execute(asked)
+        except psycopg.OperationalError:  # a test has ended the server's sessions, or the server
+            self._connection.close()
+            self._connection = self._connect()
+            self._connection.execute(asked)
 
     async def _built(self, name: str, build: Build) -> None:
         address = self._server.dsn(name)
@@ -165,8 +178,9 @@ async def _migrated(database: Database) -> None:
 @pytest.fixture(scope="session")
 def databases(postgres: EmbeddedServer) -> Iterator[Databases]:
     """The session's templates and their copies."""
-    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
-        yield Databases(postgres, connection)
+    databases = Databases(postgres)
+    yield databases
+    databases.close()
 
 
 @pytest.fixture
