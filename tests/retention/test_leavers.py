@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 from tests.engine.conftest import Town, open_town
 from tests.retention.test_erasure import CANARY, MARKS, ask, plant, residue
 
+from ent_notify.model.people import PersonRecord, Profile, Removal
 from ent_notify.settings import RetentionSettings
 
 DAY = timedelta(days=1)
+SCHOOL, CLASS = "0540001A", "0540001A/class/6A"
 
 
 WHOLE = """
@@ -84,3 +87,35 @@ async def test_who_comes_back_before_the_purge_is_whole_again(town: Town) -> Non
     town.clock.advance(30 * DAY)
     await forget(town)
     assert await town.engine.db.fetchval(ask(WHOLE)) == before
+
+
+async def test_a_pupil_who_left_by_an_import_and_comes_back_finds_what_their_class_was_told(town: Town) -> None:
+    await town.engine.db.script("alter table ent_notify.person alter column id restart with 1000")
+    pupil = PersonRecord(id="Z1", profile=Profile.PUPIL, given_name="Zoe", family_name="Z", schools=frozenset({SCHOOL}),
+                         groups=frozenset({CLASS}))  # fmt: skip
+    await town.engine.sync([pupil], source="host")
+
+    async def tell(title: str) -> None:
+        town.clock.advance(DAY)
+        data = {"title": title, "body": "B"}
+        await town.engine.publish({"type": "Announcement", "key": title, "audience": {"group": CLASS}, "data": data})
+        await town.engine.worker().run_until_idle()
+
+    async def told(title: str) -> list[str]:
+        await tell(title)
+        return [entry.data["title"] for entry in await town.engine.inbox(await town.engine.reader("Z1"))]
+
+    assert await told("before") == ["before"]
+    town.clock.advance(DAY)
+    await town.engine.sync([Removal(id="Z1")], source="host", allowed_removals=1)
+    await tell("meanwhile")
+    town.clock.advance(DAY)
+    await town.engine.sync([pupil], source="host")
+    assert await told("after") == ["after", "meanwhile", "before"]
+    # who is taken out of a class, and in again, was not away: a class is told what concerns those who are in it
+    town.clock.advance(DAY)
+    await town.engine.sync([replace(pupil, groups=frozenset())], source="host")
+    assert await told("without") == ["after", "meanwhile", "before"]
+    town.clock.advance(DAY)
+    await town.engine.sync([pupil], source="host")
+    assert await told("again") == ["again"]

@@ -39,6 +39,7 @@ from ent_notify.cli.retention import retention
 from ent_notify.cli.rights import erase, export, object_to, rectify, requests, restrict
 from ent_notify.cli.safety import safety
 from ent_notify.cli.services import gateway, worker
+from ent_notify.cli.simulate import simulate
 from ent_notify.cli.store import migrate
 from ent_notify.cli.timetable import timetable
 from ent_notify.errors import EntNotifyError, SettingsError, TooManyRemovals
@@ -97,6 +98,7 @@ for command in (
     object_to,
     erase,
     hold,
+    simulate,
 ):
     cli.add_command(command)
 

@@ -125,7 +125,7 @@ class PostgresMerge:
     async def apply(self) -> MergeCounts:
         """See DirectoryMerge."""
         now = self._now
-        returned: int = await self._tx.fetchval("directory.count_returning")
+        returned = await self._do("note_returning")
         changed = await self._do("update_people") - returned
         await self._do("place_people")
         await self._do("place_guardians")

@@ -19,6 +19,7 @@ create temp table known_group (g int, id int, kind int) on commit drop;
 create temp table repeated (n int, last int, kinds int, said int) on commit drop;
 create temp table problem (n int, external_id text, reason text, imported boolean) on commit drop;
 create temp table leaving (person_id int) on commit drop;
+create temp table coming_back (person_id int, hidden_at timestamptz) on commit drop;
 create temp table place (n int, s int, c int) on commit drop;
 create temp table guardian_place (guardian text, place bigint) on commit drop;
 create temp table resolved (n int, person_id int, profile int, kinds int, links boolean) on commit drop;
@@ -268,9 +269,10 @@ select count(*) from problem;
 -- The first problems, in the order of the run.
 select n, external_id, reason, imported from problem order by n, reason limit :most;
 
--- name: count_returning$
+-- name: note_returning!
 -- Hidden people whom the run names again.
-select count(*) from staged_person p join person on person.external_id = p.external_id
+insert into coming_back
+select person.id, person.hidden_at from staged_person p join person on person.external_id = p.external_id
 where not p.removed and person.hidden_at is not null;
 
 -- name: update_people!
@@ -366,9 +368,15 @@ where membership.person_id = r.person_id and people_group.id = membership.group_
   );
 
 -- name: restart_memberships!
--- Memberships that had ended begin anew.
+-- Memberships that had ended begin anew; those that ended because their person left go on as if they had never left.
 update membership set
-    valid_from = case when membership.valid_until <= :now then :now else membership.valid_from end,
+    valid_from = case
+        when membership.valid_until <= :now and not exists (
+            select from coming_back c
+            where c.person_id = membership.person_id and c.hidden_at = membership.valid_until
+        ) then :now
+        else membership.valid_from
+    end,
     valid_until = 'infinity'
 from wanted
 where wanted.person_id = membership.person_id and wanted.group_id = membership.group_id
