@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -44,10 +44,10 @@ def simulate(
 ) -> int:
     """Live a school year through the engine and a real database, with time as a parameter.
 
-    Homework, timetables, absences, grades, announcements and conversations; phones that come back after days, people who
-    arrive, move, leave, return, ask to be erased; workers that end abruptly, providers in trouble. At the end of each
-    day every invariant is compared with a simple model of the same world. It ends with 0 when all held; with 1, the
-    seed, the day and the invariant when one did not.
+    Homework, timetables, absences, grades, announcements and conversations; phones that come back after days, people
+    who arrive, move, leave, return, ask to be erased; workers that end abruptly, providers in trouble. At the end of
+    each day every invariant is compared with a simple model of the same world. It ends with 0 when all held; with 1,
+    the seed, the day and the invariant when one did not.
 
     \b
     Examples:
@@ -96,7 +96,7 @@ def _database(dsn: str | None) -> Iterator[str]:
 
 
 @contextmanager
-def _bar(days: int) -> Iterator[object]:
+def _bar(days: int) -> Iterator[Callable[[DayDone], None]]:
     """How far the year is; quiet where there is no terminal."""
     screen = console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

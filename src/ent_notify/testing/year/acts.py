@@ -1,4 +1,4 @@
-"""What can happen in a year, as plain values: the script draws them, the driver does them, the oracle remembers them."""
+"""What can happen in a year, as plain values: the script draws them, the driver does them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ent_notify.model.people import Provider
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """An event (its wire form); ``again``: so many times more under the same key. ``group``: its class, if it has one."""
+    """An event (its wire form); ``again``: so many times more under the same key."""
 
     event: dict[str, object]
     again: int = 0
@@ -162,7 +162,7 @@ class Crash:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A provider is ill for some minutes: ``quota`` (429), ``down`` (503) or ``silent``, for every ``share``-th send."""
+    """A provider is ill for some minutes: ``quota`` (429), ``down`` (503) or ``silent``, for one send in ``share``."""
 
     provider: str
     kind: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -191,7 +192,8 @@ class Driver:
             work.done.add(data["pupil"])
             await self.engine.publish(event)
             return None
-        audience, subject = event.get("audience"), f"{kind} {event['key']}"
+        audience: dict[str, Any] = event.get("audience", {})
+        subject = f"{kind} {event['key']}"
         if "group" in data:
             audience = {"union": [{"group": data["group"]}, {"guardians_of": {"group": data["group"]}}]}
         elif kind == "AbsenceRecorded":
@@ -210,12 +212,10 @@ class Driver:
 
     async def _do_rollback(self, act: acts.RollBack) -> None:
         self.oracle.rolled_back.add(str(act.event["key"]))
-        try:
+        with suppress(_UndoneError):
             async with self.engine.db.transaction() as tx:
                 await tx.fetchval("publishing.publish", event=act.event, now=self.clock.now())
-                raise _Undone
-        except _Undone:
-            pass
+                _fail()
 
     async def _do_settimetable(self, act: acts.SetTimetable) -> None:
         lessons = [
@@ -432,8 +432,12 @@ class Driver:
         self.numbers = {row["external_id"]: row["id"] for row in rows}
 
 
-class _Undone(Exception):
-    """A host's transaction that failed."""
+class _UndoneError(Exception):
+    """A host's transaction failed."""
+
+
+def _fail() -> None:
+    raise _UndoneError
 
 
 def _even() -> float:

@@ -1,4 +1,4 @@
-"""What the oracle remembers: posts and for whom they are, conversations, read marks. Sets and plain loops, no engine."""
+"""What the oracle remembers: posts and for whom they are, conversations. Sets and plain loops, no engine."""
 
 from __future__ import annotations
 

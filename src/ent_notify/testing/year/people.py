@@ -7,6 +7,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from ent_notify.model.people import (
+    UNSET,
     DirectoryRecord,
     GroupKind,
     GroupRecord,
@@ -15,7 +16,7 @@ from ent_notify.model.people import (
     Profile,
     SchoolRecord,
 )
-from ent_notify.testing.region import Region
+from ent_notify.testing.population import Region
 from ent_notify.testing.year.settings import FAR_ZONE
 
 MARK = "zq"
@@ -62,6 +63,7 @@ class Someone:
 
     def record(self) -> PersonRecord:
         """What a directory says of them."""
+        links = tuple(GuardianLink(guardian=who, legal_level=level) for who, level in self.links.items())
         return PersonRecord(
             id=self.id,
             profile=self.profile,
@@ -71,11 +73,7 @@ class Someone:
             timezone=self.zone,
             schools=self.schools,
             groups=self.own_groups(),
-            **(
-                {"guardians": tuple(GuardianLink(guardian=who, legal_level=level) for who, level in self.links.items())}
-                if self.profile is Profile.PUPIL
-                else {}
-            ),  # type: ignore[arg-type]
+            guardians=links if self.profile is Profile.PUPIL else UNSET,
         )
 
 

@@ -1,4 +1,4 @@
-"""The days of the year: what happens when, drawn from the seed and from how the town stands. Pure; nothing is done here.
+"""The days of the year: what happens when, drawn from the seed and from how the town stands. Nothing is done here.
 
 A day is a list of moments (an instant, and acts in their order). Acts that have become impossible by their moment
 (somebody left an hour before) are passed over by the driver, by the oracle's word.
