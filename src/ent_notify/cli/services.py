@@ -118,8 +118,9 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None) -> 
     """Hold the live streams of browsers and phones, and serve the API beside them; until it is stopped.
 
     It listens on gateway.host and gateway.port, behind a reverse proxy that does TLS. /healthz and /readyz say how it
-    is, /metrics what it does. Start as many as you like: every one of them reaches whoever it holds. SIGTERM: it takes
-    nobody more, tells its streams to connect again elsewhere, and ends within gateway.drain_seconds.
+    is; on gateway.admin_port, /metrics says what it does, and /operator is the operator page (operator.key). Start as
+    many as you like: every one of them reaches whoever it holds. SIGTERM: it takes nobody more, tells its streams to
+    connect again elsewhere, and ends within gateway.drain_seconds.
 
     One process uses one core and holds gateway.max_connections streams. With --processes, so many share the port; one
     that dies is started again. Each says how it is on gateway.admin_port, and the ports after it.
@@ -132,6 +133,7 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None) -> 
     from ent_notify.engine import open_engine
     from ent_notify.gateway.asgi_bridge import AsgiBridge
     from ent_notify.gateway.limits import divide, raise_descriptor_limit
+    from ent_notify.gateway.operator import OperatorPage
     from ent_notify.gateway.router import Router
     from ent_notify.gateway.server import Gateway
 
@@ -148,15 +150,21 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None) -> 
         async with open_engine(settings) as engine:
             watch_bus(metrics.registry, engine.bus.statistics)
             api = AsgiBridge(create_app(settings, engine=engine))
+            admin = Router()
             service = Gateway(
                 engine.feed,
                 settings=chosen,
                 clock=engine.clock,
                 registry=metrics.registry,
                 extra=Router(fallback=api.handle),
+                admin=admin,
                 evidence=engine.evidence,
                 room=divide(raise_descriptor_limit(), chosen.max_connections),
             )
+
+            if settings.operator.key is not None:
+                key = settings.operator.key.get_secret_value()
+                OperatorPage(engine, key, service.statistics).add_to(admin)
 
             async def run() -> None:
                 async with trio.open_nursery() as nursery:

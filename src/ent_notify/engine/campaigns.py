@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from ent_notify.model.campaign import Control, ReadersPage
 from ent_notify.model.delivery import Urgency
 from ent_notify.model.events import Announcement, Event
 from ent_notify.model.fanout import Lane
-from ent_notify.policy.forecast import Batch, Forecast, LaneLoad, forecast
+from ent_notify.policy.forecast import Batch, Forecast, LaneLoad, forecast, forecast_lane
 from ent_notify.policy.pause import PauseHours, held_until
 from ent_notify.ports import Clock
 from ent_notify.store.campaigns import PostgresCampaigns
@@ -125,6 +125,27 @@ class Campaigns:
         if expires is not None and expires.tzinfo is None:
             raise MalformedEvent(f'"expires_at" needs its offset from UTC, which {wire["expires_at"]!r} lacks')
         return await self._forecast(str(wire.get("type")), wire.get("audience"), data, urgency, deadline or expires)
+
+    async def ends(self, campaigns: Sequence[int]) -> dict[int, datetime]:
+        """When the last send of each of ``campaigns`` would leave that has any left, at the lanes' present limits,
+        behind what is as urgent or more. One that is paused is not among them: nobody knows when it goes on."""
+        now = self._clock.now()
+        left: dict[tuple[int, int, Urgency], list[Batch]] = {}
+        for campaign, lane, urgency, batch in await self._store.unsent(campaigns, now):
+            left.setdefault((campaign, lane, urgency), []).append(batch)
+        lanes = {lane.id: lane for lane in await self._fanout.lanes()}
+        queues = {urgency: await self._store.queue(urgency, now) for urgency in {each[2] for each in left}}
+        ends: dict[int, datetime] = {}
+        for (campaign, lane, urgency), ours in left.items():
+            own = {batch.ready_at: batch.sends for batch in ours}
+            others = [
+                Batch(batch.ready_at, max(batch.sends - own.get(batch.ready_at, 0), 0))
+                for batch in queues[urgency].get(lane, [])
+            ]
+            found = forecast_lane(_load(lanes[lane], others, ours, now)).ends_at
+            if found is not None:
+                ends[campaign] = max(found, ends.get(campaign, found))
+        return ends
 
     async def _forecast(
         self,

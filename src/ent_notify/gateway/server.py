@@ -66,7 +66,8 @@ class GatewayStatistics:
 class Gateway:
     """One live gateway. ``await gateway.run()`` serves until ``drain`` has ended (or cancellation).
 
-    ``extra`` adds routes beside ``/v1/stream``, ``/v1/ws``, ``/healthz``, ``/readyz`` and ``/metrics``.
+    ``extra`` adds routes beside ``/v1/stream``, ``/v1/ws``, ``/healthz`` and ``/readyz``. ``/metrics`` is served on the
+    admin port when there is one, else beside them; ``admin`` adds routes to the admin port alone.
     ``on_seen(person, seq)`` hears what apps say by WebSocket: that this person has seen the feed up to there. It must
     not block. ``evidence`` is told who looks at which page, and tells what was read elsewhere.
 
@@ -81,6 +82,7 @@ class Gateway:
         clock: Clock,
         registry: CollectorRegistry,
         extra: Router | None = None,
+        admin: Router | None = None,
         on_seen: Callable[[int, int], None] | None = None,
         evidence: EvidencePort | None = None,
         poll_seconds: float = 1.0,
@@ -121,8 +123,11 @@ class Gateway:
             label=self._presence.label if self._presence else None,
         )
         self._router = extra if extra is not None else Router()
-        for path, handler in (("/healthz", self._healthz), ("/readyz", self._readyz), ("/metrics", self._metrics_page)):
-            self._router.add("GET", path, handler)
+        self._admin = admin if admin is not None else Router()
+        for router in (self._router, self._admin):
+            router.add("GET", "/healthz", self._healthz)
+            router.add("GET", "/readyz", self._readyz)
+        (self._router if settings.admin_port is None else self._admin).add("GET", "/metrics", self._metrics_page)
         add_client(self._router)
         self._trusted = frozenset(settings.trusted_proxies)
         self._requests = 0
@@ -154,6 +159,7 @@ class Gateway:
         settings = self._settings
         with ExitStack() as stack:
             listeners = [stack.enter_context(listen(settings.host, settings.port))]
+            routers = [self._router, self._admin]
             if settings.admin_port is not None:
                 listeners.append(stack.enter_context(listen(settings.host, settings.admin_port, shared=False)))
             async with trio.open_nursery() as background:
@@ -168,15 +174,15 @@ class Gateway:
                     self._streams.heartbeat_forever, settings.heartbeat_seconds, lambda: self._pump.seq or 0
                 )
                 async with trio.open_nursery() as nursery:
-                    for listener in listeners:
-                        nursery.start_soon(self._accept_forever, listener, nursery)
+                    for listener, router in zip(listeners, routers, strict=False):
+                        nursery.start_soon(self._accept_forever, listener, router, nursery)
                     task_status.started(listeners[0].getsockname()[1])
                     await self._draining.wait()
                     deadline = trio.current_time() + settings.drain_seconds
-                    for listener in listeners:
+                    for listener, router in zip(listeners, routers, strict=False):
                         trio.lowlevel.notify_closing(listener)
                         with suppress(OSError):  # whoever is in the queue gets an answer, not a reset
-                            self._accept_ready(listener, nursery)
+                            self._accept_ready(listener, router, nursery)
                         listener.close()
                     for scope in self._idle:
                         scope.cancel()
@@ -186,7 +192,7 @@ class Gateway:
 
     # -------------------------------------------------------------- accepting
 
-    async def _accept_forever(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+    async def _accept_forever(self, listener: socket.socket, router: Router, nursery: trio.Nursery) -> None:
         while True:
             try:
                 await trio.lowlevel.wait_readable(listener)
@@ -198,13 +204,13 @@ class Gateway:
                     break
                 await self._full.park()
             try:
-                self._accept_ready(listener, nursery)
+                self._accept_ready(listener, router, nursery)
             except OSError as error:
                 # Out of descriptors or memory: those held go on; look again when some may be free.
                 _log.error("accept_failed", error=error)
                 await trio.sleep(_ACCEPT_PAUSE)
 
-    def _accept_ready(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+    def _accept_ready(self, listener: socket.socket, router: Router, nursery: trio.Nursery) -> None:
         for _ in range(_ACCEPTS_AT_ONCE):
             try:
                 sock, address = listener.accept()
@@ -220,13 +226,13 @@ class Gateway:
                 continue
             self._requests += 1
             self._by_peer[peer] = self._by_peer.get(peer, 0) + 1
-            nursery.start_soon(self._serve, sock, peer, nursery, name="request")
+            nursery.start_soon(self._serve, sock, peer, router, nursery, name="request")
 
-    async def _serve(self, sock: socket.socket, peer: str, nursery: trio.Nursery) -> None:
+    async def _serve(self, sock: socket.socket, peer: str, router: Router, nursery: trio.Nursery) -> None:
         """The requests of one connection, until it ends or becomes a stream."""
         stream = None
         try:
-            stream = await self._converse(sock, peer)
+            stream = await self._converse(sock, peer, router)
         except OSError:
             pass  # the peer is gone
         except Exception as error:  # noqa: BLE001 - what one request brings to light ends that connection alone
@@ -243,7 +249,7 @@ class Gateway:
                 # A task of its own, so that nothing of the request stays in memory.
                 nursery.start_soon(self._streams.hold, stream, name="stream")
 
-    async def _converse(self, sock: socket.socket, peer: str) -> Stream | None:
+    async def _converse(self, sock: socket.socket, peer: str, router: Router) -> Stream | None:
         connection = HttpConnection(sock, peer=peer, trusted_proxies=self._trusted)
         while True:
             if not await self._wait_begun(connection):
@@ -256,7 +262,7 @@ class Gateway:
                 return None
             if request is None:
                 return None
-            if request.path in (STREAM_PATH, SOCKET_PATH) and request.method == "GET":
+            if router is self._router and request.path in (STREAM_PATH, SOCKET_PATH) and request.method == "GET":
                 try:
                     self._check_open()
                     stream = await self._joiner.join(sock, request)
@@ -266,7 +272,7 @@ class Gateway:
                 except (RequestRefused, StoreError) as error:
                     response = self._problem(error)
             else:
-                response = await self._answer(request)
+                response = await self._answer(request, router)
             if not await self._respond(connection, response, close=self._draining.is_set()):
                 return None
             await trio.lowlevel.checkpoint()
@@ -293,9 +299,9 @@ class Gateway:
 
     # -------------------------------------------------------------- answering
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, router: Router) -> Response:
         try:
-            return await self._router.handle(request)
+            return await router.handle(request)
         except EntNotifyError as error:
             return self._problem(error)
         except Exception as error:  # noqa: BLE001 - one handler's bug is one answer of 500, not everybody's stream

@@ -26,6 +26,7 @@ from ent_notify.settings.groups import (
     WorkerSettings,
 )
 from ent_notify.settings.load import CONFIG_NAME, CONFIG_VARIABLE, ENV_PREFIX, load_settings, settings_from
+from ent_notify.settings.operator import OperatorSettings
 from ent_notify.settings.reference import SettingRow, reference_page, setting_rows
 from ent_notify.settings.retention import RetentionSettings, SchoolRetention
 from ent_notify.settings.rights import RightsSettings
@@ -49,6 +50,7 @@ __all__ = [
     "LogSettings",
     "MailGroup",
     "MetricsSettings",
+    "OperatorSettings",
     "PauseSettings",
     "PrivacySettings",
     "ProjectSettings",

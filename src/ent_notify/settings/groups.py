@@ -34,6 +34,7 @@ from ent_notify.settings.kinds import (
     with_password,
     without_password,
 )
+from ent_notify.settings.operator import OperatorSettings
 from ent_notify.settings.retention import RetentionSettings, SchoolRetention
 from ent_notify.settings.rights import RightsSettings
 from ent_notify.settings.safety import SafetySettings
@@ -254,8 +255,9 @@ class GatewaySettings(Group):
     port: int = Field(default=8701, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     admin_port: int | None = Field(default=None, ge=1, le=65535)
-    """Port of the first process alone, where its /healthz, /readyz and /metrics can be asked for; each further process
-    takes the next port. Left out: only the shared port answers, for whichever process takes the request."""
+    """Port of the first process alone, where its /healthz, /readyz and /metrics can be asked for, and the operator
+    page; each further process takes the next port. Left out: the shared port answers, for whichever process takes the
+    request, and there is no operator page."""
     max_connections: int = Field(default=18_000, ge=1, le=1_000_000)
     """Streams that one process holds at most, fewer if it may not open so many files; above it a browser is told to
     come back later."""
@@ -467,6 +469,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     school_retention: Table[SchoolRetention] = Field(default_factory=dict)
     rights: RightsSettings = RightsSettings()
+    operator: OperatorSettings = OperatorSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 

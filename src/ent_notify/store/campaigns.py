@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -109,6 +109,13 @@ class PostgresCampaigns:
         for row in await self._db.fetch("campaigns.forecast_queue", urgency=int(urgency), now=now):
             queues.setdefault(row["lane_id"], []).append(Batch(row["ready_at"], row["sends"]))
         return queues
+
+    async def unsent(self, campaigns: Sequence[int], now: datetime) -> list[tuple[int, int, Urgency, Batch]]:
+        """What is unsent of ``campaigns``: (campaign, lane, urgency, sends and when they become ready)."""
+        return [
+            (row["campaign_id"], row["lane_id"], Urgency(row["urgency"]), Batch(row["ready_at"], row["sends"]))
+            for row in await self._db.fetch("campaigns.unsent", campaigns=list(campaigns), now=now)
+        ]
 
     async def unplanned(self) -> int:
         """How many published campaigns wait for their plan."""

@@ -101,6 +101,16 @@ where state in (0, 1, 2) and urgency <= :urgency
 group by 1, 2
 order by 1, 2;
 
+-- name: unsent
+-- What is unsent of some campaigns, by lane and the minute in which it becomes ready.
+select campaign_id, lane_id, urgency,
+       case when state = 1 and due_at > :now::timestamptz then date_trunc('minute', due_at) else :now end as ready_at,
+       sum(size - accepted - suppressed - failed)::int as sends
+from chunk
+where campaign_id = any (:campaigns::bigint[]) and state in (0, 1, 2)
+group by 1, 2, 3, 4
+order by 1, 2, 4;
+
 -- name: default_urgency$
 -- The urgency of an event type.
 select urgency from event_type where name = :type;
