@@ -12,6 +12,7 @@ from ent_notify.model.retention import Kept
 from ent_notify.settings import ProjectSettings, RetentionSettings, Settings
 from ent_notify.store import Database
 from ent_notify.store.personal_data import live_columns, personal_data, read_annotations, uncovered
+from ent_notify.store.rights import EXPORTED, NOT_EXPORTED
 from ent_notify.store.sql import Query
 
 PAGE = Path(__file__).parents[2] / "docs/reference/register.md"
@@ -94,3 +95,11 @@ def test_the_record_carries_the_projects_name_and_figures() -> None:
     assert "| inbox | kept for 60 days" in page
     assert "`person` | id: `id`, `external_id`; identity: `profile`" in page
     assert "Arrêté du 30 novembre 2006, art. 6" in page
+
+
+def test_every_table_with_peoples_rows_is_in_an_export_or_says_why_not() -> None:
+    exported = {table for tables in EXPORTED.values() for table in tables}
+    people = {table.name for table in personal_data().tables.values() if table.people}
+    assert people - exported - NOT_EXPORTED.keys() == set(), "say in store/rights.py which part of an export has it"
+    assert exported & NOT_EXPORTED.keys() == set()
+    assert exported | NOT_EXPORTED.keys() <= personal_data().tables.keys()

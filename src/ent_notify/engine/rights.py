@@ -18,14 +18,16 @@ from ent_notify.policy.retention import ANSWER_WITHIN, HOLD_REVIEW
 from ent_notify.ports import Clock
 from ent_notify.settings import RetentionSettings
 from ent_notify.store.erasures import PostgresErasures
-from ent_notify.store.rights import PARTS, PostgresHolds, PostgresRights
+from ent_notify.store.rights import NOT_EXPORTED, NOT_FOR_GUARDIANS, PARTS, PostgresHolds, PostgresRights
 
 LINES_A_BLOCK = 200
 """Rows of an export that are handed on together."""
 READ_ME = """Export of everything that is held about one person (GDPR 15 and 20).
 
 Each .jsonl file is one part, a JSON object a line. What others wrote, and the secrets of devices, are left out: they
-are not yours, or would open something. manifest.json says how many lines each file has, and the SHA-256 of its bytes.
+are not yours, or would open something. A guardian who asks for their child is not given the other guardian's data, nor
+the child's own line to the pupil-life office, nor what the child keeps to itself. manifest.json says what was left out,
+how many lines each file has, and the SHA-256 of its bytes.
 """
 
 
@@ -55,11 +57,21 @@ class DataRights:
         """
         who, number = await self._receive(person, Right.EXPORT, asked)
         now = self._clock.now()
-        manifest: dict[str, Any] = {"person": person, "made_at": now.isoformat(), "files": {}}
+        guardian = asked.by if asked.capacity == "guardian" else None
+        left_out = NOT_FOR_GUARDIANS if guardian is not None else ()
+        manifest: dict[str, Any] = {
+            "person": person,
+            "asked_by": asked.capacity,
+            "made_at": now.isoformat(),
+            "left_out": dict.fromkeys(left_out, "not for a guardian") | dict(NOT_EXPORTED),
+            "files": {},
+        }
         yield "README.txt", READ_ME.encode()
         for part in PARTS:
+            if part in left_out:
+                continue
             digest, lines = hashlib.sha256(), 0
-            async with aclosing(self._blocks(who, part, now)) as blocks:
+            async with aclosing(self._blocks(who, part, now, guardian)) as blocks:
                 async for block, count in blocks:
                     digest.update(block)
                     lines += count
@@ -68,9 +80,11 @@ class DataRights:
         yield "manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
         await self._store.close(number, "done", "", self._clock.now())
 
-    async def _blocks(self, who: int, part: str, now: datetime) -> AsyncGenerator[tuple[bytes, int], None]:
+    async def _blocks(
+        self, who: int, part: str, now: datetime, guardian: str | None
+    ) -> AsyncGenerator[tuple[bytes, int], None]:
         lines: list[bytes] = []
-        async with aclosing(self._store.export(who, part, now)) as rows:
+        async with aclosing(self._store.export(who, part, now, guardian)) as rows:
             async for row in rows:
                 lines.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
                 if len(lines) >= LINES_A_BLOCK:

@@ -46,6 +46,7 @@ class LedgerLine:
 
 async def erase(tx: Transaction, person: int, way: int, cause: str, now: datetime) -> dict[str, int]:
     """Erase somebody in a transaction; rows that went, by table. Raises NotAllowed when a hold keeps them."""
+    await tx.fetchval("erasures.elsewhere", person_id=person)
     counts: dict[str, int] = await tx.fetchval(
         "erasures.erase", person_id=person, way=way, cause=cause, now=now, sweep=SWEEP_AFTER, own=own_rows()
     )
@@ -136,7 +137,7 @@ class PostgresErasures:
                     erased_at=line.erased_at, now=now,
                 )  # fmt: skip
                 return False
-            await tx.execute("erasures.lift_holds", person_id=line.person, erased_at=line.erased_at, now=now)
+            await tx.fetchval("erasures.lift_holds", person_id=line.person, erased_at=line.erased_at, now=now)
             counts = await erase(tx, line.person, line.way, line.cause, now)
             cause = f"{line.cause}, again after a restore"
             await tx.fetchval("retention.receipt", what="person", cause=cause, rows=counts, now=now)

@@ -9,23 +9,38 @@ from typing import Any
 from ent_notify.model.rights import Asked, Hold, Overdue, Right, RightsRequest
 from ent_notify.store.database import Database, Record
 
-PARTS = (
-    "person",
-    "memberships",
-    "family",
-    "devices",
-    "preferences",
-    "inbox",
-    "deliveries",
-    "acknowledgements",
-    "conversations",
-    "messages",
-    "drafts",
-    "blocks",
-    "sessions",
-    "requests",
-)
-"""The parts of an export, each a query ``rights.export_...``."""
+EXPORTED: Mapping[str, tuple[str, ...]] = {
+    "person": ("person", "sender_cells", "attachment_usage"),
+    "memberships": ("membership",),
+    "family": ("guardian_link", "same_human"),
+    "devices": ("device",),
+    "preferences": ("preference",),
+    "inbox": ("notification", "reading", "homework_done"),
+    "deliveries": ("outcome",),
+    "acknowledgements": ("acknowledgement", "acknowledgement_given"),
+    "conversations": ("participant",),
+    "messages": ("message", "attachment", "lately_written"),
+    "drafts": ("message_draft",),
+    "blocks": ("contact_block",),
+    "sessions": ("stream_session",),
+    "restraints": ("restraint", "moderation_case", "held_campaign", "recall_run"),
+    "reports": ("moderation_report",),
+    "requests": ("rights_request",),
+}
+"""The parts of an export, each a query ``rights.export_...``, and the tables that it is of."""
+NOT_EXPORTED: Mapping[str, str] = {
+    "clearing": "work under way: what a phone still shows of what was read",
+    "seen": "work under way: how far a page was looked at, for some minutes",
+    "presence": "work under way: that a page is open now",
+    "departure": "work under way: that a page was closed a moment ago",
+    "stream_ticket": "a secret of sixty seconds",
+    "client_write": "kept to be told to the phone again; what was written stands in its own part",
+    "evidence": "kept for an open case, as it stood in the messages",
+}
+"""Tables with people's rows that are in no export, and why."""
+NOT_FOR_GUARDIANS = ("drafts", "blocks", "reports", "restraints")
+"""What a guardian is not given of their child's: what was not sent, whom the child avoids, whom it told of."""
+PARTS = tuple(EXPORTED)
 
 
 class PostgresRights:
@@ -106,9 +121,13 @@ class PostgresRights:
         """Refuse everything that is sent."""
         await self._db.execute("rights.restrict", person_id=person, now=now)
 
-    async def export(self, person: int, part: str, now: datetime) -> AsyncGenerator[dict[str, Any], None]:
-        """The rows of one part of an export, through a cursor."""
+    async def export(
+        self, person: int, part: str, now: datetime, guardian: str | None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The rows of one part of an export, through a cursor; ``guardian`` asks for it, if it is not the person."""
         asked: dict[str, Any] = {"person_id": person} | ({"now": now} if part == "inbox" else {})
+        if part in ("family", "conversations", "messages"):
+            asked["guardian"] = guardian
         async with self._db.stream(f"rights.export_{part}", **asked) as batches:
             async for rows in batches:
                 for row in rows:

@@ -688,6 +688,36 @@ CREATE FUNCTION ent_notify.enter_streams(asked_tickets bytea[], asked_sessions b
       and not exists (select from by_ticket b where b.place = a.place)
 $$;
 
+CREATE FUNCTION ent_notify.erase_elsewhere(who integer) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    SET "ent_notify.forgetting" TO 'on'
+    AS $$
+declare
+    p person;
+    spoken text[];
+begin
+    select * into p from person where id = who;
+    if p.id is null then
+        return;
+    end if;
+    update safety_audit set
+        done_by = case when done_by = p.external_id then '—' else done_by end,
+        about = case when about = p.external_id then '—' else about end
+    where p.external_id in (done_by, about);
+    update recall_run set done_by = '—' where done_by = p.external_id;
+    update restraint set done_by = '—' where done_by = p.external_id;
+    update frozen_area set done_by = '—' where done_by = p.external_id;
+    if p.profile in (3, 4) then
+        spoken := array[p.given_name || ' ' || p.family_name, p.family_name || ' ' || p.given_name,
+                        upper(p.family_name) || ' ' || p.given_name];
+        update lesson l set
+            base = case when base->>'teacher' = any (spoken) then base - 'teacher' else base end,
+            now = case when now->>'teacher' = any (spoken) then now - 'teacher' else now end
+        where base->>'teacher' = any (spoken) or now->>'teacher' = any (spoken);
+    end if;
+end $$;
+
 CREATE FUNCTION ent_notify.erase_from_chunks(who integer, devices integer[], after bigint, most integer, OUT upto bigint, OUT taken integer) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'ent_notify', 'pg_temp'
@@ -935,6 +965,9 @@ declare
     part record;
     n int := 0;
     actions int;
+    acts int;
+    runs int;
+    glasses int;
 begin
     for part in
         select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid
@@ -949,7 +982,14 @@ begin
     get diagnostics n = row_count;
     delete from campaign_action where id = any (array(select id from campaign_action where done_at < cutoff limit most));
     get diagnostics actions = row_count;
-    return add_counts(jsonb_build_object('audit', n), jsonb_build_object('campaign_action', actions));
+    delete from safety_audit where id = any (array(select id from safety_audit where done_at < cutoff limit most));
+    get diagnostics acts = row_count;
+    delete from recall_run where id = any (array(select id from recall_run where ended_at < cutoff limit most));
+    get diagnostics runs = row_count;
+    delete from break_glass where id = any (array(select id from break_glass where asked_at < cutoff limit most));
+    get diagnostics glasses = row_count;
+    return jsonb_build_object('audit', n, 'campaign_action', actions, 'safety_audit', acts, 'recall_run', runs,
+                              'break_glass', glasses);
 end $_$;
 
 CREATE FUNCTION ent_notify.forget_counted(before timestamp with time zone, most integer) RETURNS jsonb
@@ -1069,6 +1109,8 @@ CREATE FUNCTION ent_notify.forget_proofs(cutoff timestamp with time zone, backup
 declare
     requests int;
     holds int;
+    cases int;
+    proofs int;
     erasures int;
     runs int;
 begin
@@ -1076,12 +1118,22 @@ begin
     get diagnostics requests = row_count;
     delete from hold where id = any (array(select id from hold where lifted_at < cutoff limit most));
     get diagnostics holds = row_count;
+    delete from moderation_case where id = any (array(select id from moderation_case where closed_at < cutoff limit most));
+    get diagnostics cases = row_count;
+    delete from message_hold h where not exists (select from moderation_case c where c.id = h.case_id);
+    delete from evidence where id = any (array(
+        select v.id from evidence v
+        where v.taken_at < cutoff and not exists (
+            select from moderation_case c where c.conversation_id = v.conversation_id and c.seq = v.seq)
+        limit most));
+    get diagnostics proofs = row_count;
     delete from erasure where person_id = any (array(
         select e.person_id from erasure e where e.swept_at < backups and e.way < 3 limit most));
     get diagnostics erasures = row_count;
     delete from retention_run where id = any (array(select id from retention_run where done_at < backups limit most));
     get diagnostics runs = row_count;
-    return jsonb_build_object('rights_request', requests, 'hold', holds, 'erasure', erasures, 'retention_run', runs);
+    return jsonb_build_object('rights_request', requests, 'hold', holds, 'moderation_case', cases, 'evidence', proofs,
+                              'erasure', erasures, 'retention_run', runs);
 end $$;
 
 CREATE FUNCTION ent_notify.give_acknowledgement(request bigint, reader integer, children integer[], seen bytea, at timestamp with time zone, OUT said text, OUT first_at timestamp with time zone) RETURNS record
@@ -1299,6 +1351,8 @@ CREATE FUNCTION ent_notify.held_people(at timestamp with time zone) RETURNS TABL
     union
     select a.ref from ent_notify.held_notifications(at) n
     join ent_notify.audience a on a.notification_id = n.notification_id and a.scope in (3, 4)
+    union
+    select c.person_id from ent_notify.moderation_case c where c.closed_at is null
 $$;
 
 CREATE FUNCTION ent_notify.here() RETURNS text
@@ -1393,6 +1447,22 @@ begin
             old.seq, old.conversation_id using errcode = 'EN004';
     end if;
     return old;
+end $$;
+
+CREATE FUNCTION ent_notify.lift_for_replay(who integer, erased timestamp with time zone, at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'ent_notify', 'pg_temp'
+    AS $$
+begin
+    update hold set lifted_at = at, lifted_by = 'the ledger of erasures'
+    where id in (select hold_id from holds_keeping(who, at)) and asked_at < erased and lifted_at is null;
+    delete from message_hold h
+    where h.placed_at < erased and (
+        exists (select from participant p where p.conversation_id = h.conversation_id and p.person_id = who)
+        or exists (select from message m where m.conversation_id = h.conversation_id and m.author_id = who)
+    );
+    update moderation_case set closed_at = at, decision = coalesce(decision, 'dismiss')
+    where person_id = who and opened_at < erased and closed_at is null;
 end $$;
 
 CREATE FUNCTION ent_notify.load_mail(chunks bigint[], fences integer[], firsts integer[], lasts integer[], of_retries boolean[], at timestamp with time zone) RETURNS TABLE(part integer, target integer, attempt integer, address text, language text, name text, children text[], withheld text)
@@ -2712,6 +2782,9 @@ CREATE FUNCTION ent_notify.refuse_audit_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 begin
+    if coalesce(current_setting('ent_notify.forgetting', true), '') = 'on' then
+        return null;
+    end if;
     raise exception 'what was done is written down for good: % is only added to', tg_table_name using errcode = 'EN004';
 end $$;
 
@@ -5230,6 +5303,8 @@ CREATE INDEX message_due_next ON ent_notify.message_due USING btree (place) WHER
 CREATE UNIQUE INDEX moderation_case_message ON ent_notify.moderation_case USING btree (conversation_id, seq);
 
 CREATE INDEX moderation_case_open ON ent_notify.moderation_case USING btree (id) WHERE (closed_at IS NULL);
+
+CREATE INDEX moderation_case_person ON ent_notify.moderation_case USING btree (person_id);
 
 CREATE INDEX notification_published ON ent_notify.notification USING btree (published_at) INCLUDE (feed_seq);
 

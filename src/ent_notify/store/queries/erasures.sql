@@ -6,6 +6,10 @@ select id from person where external_id = :external_id;
 -- Everything of one person but what is packed in chunks.
 select erase_person(:person_id, :way, :cause, :now, :sweep, :own::text[]);
 
+-- name: elsewhere$
+-- Somebody's name and id in what others keep.
+select erase_elsewhere(:person_id);
+
 -- name: devices$
 -- Every device that somebody had when they were erased.
 select devices from erasure where person_id = :person_id;
@@ -46,10 +50,9 @@ insert into erasure (person_id, digest, way, cause, erased_at, sweep_at, swept_a
 values (:person_id, decode(:digest, 'hex'), :way, :cause, :erased_at, :now, :now)
 on conflict (person_id) do nothing;
 
--- name: lift_holds!
--- Whom a ledger says was erased was on no hold then: what this backup still holds of them had been lifted.
-update hold set lifted_at = :now, lifted_by = 'the ledger of erasures'
-where id in (select hold_id from holds_keeping(:person_id, :now)) and asked_at < :erased_at and lifted_at is null;
+-- name: lift_holds$
+-- What a backup still keeps of somebody whom a ledger says was erased: it had been lifted by then.
+select lift_for_replay(:person_id, :erased_at, :now);
 
 -- name: same^
 -- Who has an internal id here, if the digest says that it is the same person; and whether they were erased here.

@@ -48,21 +48,31 @@ from due_people(:cutoff, :now) d;
 -- name: plan_audit
 -- What is due of the trail of who looked, and who did what.
 select null::int as school_id, count(*) as items, 0::bigint as held,
-       (select count(*) from audit) + (select count(*) from campaign_action) as of, min(d.aged) as oldest, max(d.aged) as newest
+       (select count(*) from audit) + (select count(*) from campaign_action) + (select count(*) from safety_audit)
+       + (select count(*) from recall_run) + (select count(*) from break_glass) as of, min(d.aged) as oldest, max(d.aged) as newest
 from (
     select noted_at as aged from audit where noted_at < :cutoff
     union all
     select done_at from campaign_action where done_at < :cutoff
+    union all
+    select done_at from safety_audit where done_at < :cutoff
+    union all
+    select ended_at from recall_run where ended_at < :cutoff
+    union all
+    select asked_at from break_glass where asked_at < :cutoff
 ) d;
 
 -- name: plan_proofs
--- Answered requests and lifted holds that are due.
+-- Answered requests, lifted holds and closed cases that are due.
 select null::int as school_id, count(*) as items, 0::bigint as held,
-       (select count(*) from rights_request) + (select count(*) from hold) as of, min(d.aged) as oldest, max(d.aged) as newest
+       (select count(*) from rights_request) + (select count(*) from hold) + (select count(*) from moderation_case) as of,
+       min(d.aged) as oldest, max(d.aged) as newest
 from (
     select closed_at as aged from rights_request where closed_at < :cutoff
     union all
     select lifted_at from hold where lifted_at < :cutoff
+    union all
+    select closed_at from moderation_case where closed_at < :cutoff
 ) d;
 
 -- name: forget_delivery$

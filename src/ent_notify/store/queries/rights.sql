@@ -136,13 +136,19 @@ select g.external_id as group, g.name, m.valid_from, nullif(m.valid_until, 'infi
 from membership m join people_group g on g.id = m.group_id where m.person_id = :person_id order by m.valid_from, g.external_id;
 
 -- name: export_family
--- That somebody is guardian of a pupil, or a pupil's links, without what a court decided of another person.
-select p.external_id as pupil, null as guardian, l.legal_level, l.kinship, l.restricted
+-- That somebody is guardian of a pupil, or a pupil's links, without what a court decided of another person; a guardian who
+-- asks for their child is told of their own link alone. And identities that were declared to be the same human.
+select p.external_id as pupil, null as guardian, null as same_human, l.legal_level, l.kinship, l.restricted
 from guardian_link l join person p on p.id = l.pupil_id where l.guardian_id = :person_id
 union all
-select null, g.external_id, l.legal_level, l.kinship, null
-from guardian_link l join person g on g.id = l.guardian_id where l.pupil_id = :person_id
-order by 1, 2;
+select null, g.external_id, null, l.legal_level, l.kinship, null
+from guardian_link l join person g on g.id = l.guardian_id
+where l.pupil_id = :person_id and (:guardian::text is null or g.external_id = :guardian)
+union all
+select null, null, o.external_id, null, null, null
+from same_human s join person o on o.id = case when s.person_id = :person_id then s.other_id else s.person_id end
+where :person_id in (s.person_id, s.other_id) and :guardian::text is null
+order by 1, 2, 3;
 
 -- name: export_devices
 -- Devices, without the secret of their token.
@@ -154,14 +160,24 @@ from device where person_id = :person_id order by registered_at, id;
 select category, channel, enabled from preference where person_id = :person_id order by category, channel;
 
 -- name: export_acknowledgements
--- What somebody has taken note of.
-select n.idempotency_key as notification, a.acknowledged_at
-from acknowledgement a join notification n on n.id = a.notification_id where a.person_id = :person_id order by a.acknowledged_at;
+-- What somebody has taken note of, for themselves or for a child.
+select n.idempotency_key as notification, null::bigint as conversation, null::int as message, null as child, a.acknowledged_at
+from acknowledgement a join notification n on n.id = a.notification_id where a.person_id = :person_id
+union all
+select n.idempotency_key, r.conversation_id, r.seq, c.external_id, g.given_at
+from acknowledgement_given g
+join acknowledgement_request r on r.id = g.request_id
+left join notification n on n.id = r.notification_id
+left join person c on c.id = g.child_id and g.child_id <> g.person_id
+where g.person_id = :person_id
+order by 5;
 
 -- name: export_inbox
 -- The notifications that are in somebody's inbox now.
 with keys as materialized (select * from reader_keys(:person_id, :now))
-select distinct m.id, m.type, m.category, m.data, m.published_at
+select distinct m.id, m.type, m.category, m.data, m.published_at,
+       coalesce((select m.feed_seq <= r.watermark or m.feed_seq = any (r.above) from reading r where r.person_id = :person_id), false)
+           as read
 from keys k
 join audience a on a.scope = k.scope and a.ref = k.ref and not a.excluded
 join notification m on m.id = a.notification_id and m.published_at >= k.since and m.published_at < k.until
@@ -178,14 +194,20 @@ select n.idempotency_key as notification, o.state, o.reason, o.attempts, o.noted
 from outcome o join notification n on n.id = o.campaign_id where o.person_id = :person_id order by o.campaign_id;
 
 -- name: export_conversations
--- The conversations somebody takes part in by name, and what they keep of them.
+-- The conversations somebody takes part in by name, and what they keep of them. A pupil's line to the pupil-life office
+-- is theirs: a guardian who asks for their child is not told of it.
 select c.id, c.subject, c.started_at, p.read_seq, p.archived_at, p.favourite, p.muted, p.labels
-from participant p join conversation c on c.id = p.conversation_id where p.person_id = :person_id order by c.id;
+from participant p join conversation c on c.id = p.conversation_id
+where p.person_id = :person_id and (:guardian::text is null or c.shape <> 7) order by c.id;
 
 -- name: export_messages
--- What somebody wrote; what others wrote is theirs.
-select m.conversation_id as conversation, m.seq, m.posted_at, m.edited_at, m.recalled_at, m.body
-from participant p join message m on m.conversation_id = p.conversation_id and m.author_id = p.person_id
+-- What somebody wrote and attached; what others wrote is theirs.
+select m.conversation_id as conversation, m.seq, m.posted_at, m.edited_at, m.recalled_at, m.body,
+       (select array_agg(a.name order by a.id) from attachment a where a.conversation_id = m.conversation_id and a.seq = m.seq)
+           as attachments
+from participant p
+join conversation c on c.id = p.conversation_id and (:guardian::text is null or c.shape <> 7)
+join message m on m.conversation_id = p.conversation_id and m.author_id = p.person_id
 where p.person_id = :person_id order by m.conversation_id, m.seq;
 
 -- name: export_drafts
@@ -204,3 +226,16 @@ select opened_at, expires_at from stream_session where person_id = :person_id or
 -- name: export_requests
 -- What somebody has asked for before.
 select kind, capacity, received_at, deadline, state, closed_at from rights_request where person_id = :person_id order by id;
+
+-- name: export_restraints
+-- Quarantines and cases of moderation about somebody: what was decided, and not who reported.
+select 'restraint' as what, r.kind, r.since, r.until, r.reason as decision from restraint r where r.person_id = :person_id
+union all
+select 'case', c.kind, c.opened_at, c.closed_at, c.decision from moderation_case c where c.person_id = :person_id
+union all
+select 'recall', null, t.started_at, t.ended_at, t.reason from recall_run t where t.person_id = :person_id
+order by 3;
+
+-- name: export_reports
+-- What somebody reported, in their own words.
+select r.reason, r.note, r.reported_at from moderation_report r where r.reporter_id = :person_id order by r.reported_at;
