@@ -7,8 +7,9 @@ bounded by the code, whatever happens to people, schools or campaigns.
 from __future__ import annotations
 
 from collections import Counter as Counting
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -25,6 +26,22 @@ from ent_notify.observe.reasons import OTHER, known_reason
 _CHANNELS = frozenset(channel.value for channel in Channel)
 _PROVIDERS = frozenset({provider.value for provider in Provider} | {"smtp", ""})
 _VERDICTS = frozenset(kind.value for kind in VerdictKind)
+
+LABELS: Mapping[str, frozenset[str]] = {
+    "channel": _CHANNELS | {OTHER},
+    "provider": _PROVIDERS | {OTHER},
+    "verdict": _VERDICTS | {OTHER},
+    "urgency": frozenset(urgency.name.lower() for urgency in Urgency),
+    "outcome": frozenset({"created", "repeated", "refused", "added", "changed", "unchanged", "removed"}),
+    "record": frozenset({"person", "membership", "guardian_link"}),
+    "chore": frozenset(chore.value for chore in Chore),
+    "source": frozenset(source.value for source in Source),
+    "effect": frozenset(effect.value for effect in Effect),
+    "what": frozenset({"requests", "leavers", "holds"}),
+    "kind": frozenset({"process", "postgres", "nats"}),
+    "status": frozenset(str(status.value) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST),
+}
+"""Every label that a metric of ours has, with its values, but ``reason``: of ``observe.reasons``, or a stream's end."""
 
 _log = get_logger(__name__)
 
