@@ -77,6 +77,9 @@ def read_shell(example: Example) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     for line in str(example.parsed).replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
+        for sign in (">", "|"):
+            words = words[: words.index(sign)] if sign in words else words
+        completes = bool(words) and words[0].startswith("_ENT_NOTIFY_COMPLETE=")
         while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
             words = words[1:]
         if words[:1] == ["sudo"]:
@@ -85,6 +88,8 @@ def read_shell(example: Example) -> None:
             continue
         if words[0] == "make":
             assert words[1] in targets, line
+        elif completes:
+            assert words == ["ent-notify"], line
         elif words[0] == "ent-notify":
             read_command(words[1:], line)
         elif words[0] == "python":

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import orjson
 
-from ent_notify.cli.door import Door, pass_door, write_json
+from ent_notify.cli.door import Door, always_json, json_flag, pass_door, show_json, write_json
 from ent_notify.clock import SystemClock
 from ent_notify.errors import SettingsError
 
@@ -32,7 +32,8 @@ def api() -> None:
 @api.command(short_help="Make a key pair that signs bearer tokens.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--kid", default="", help="Name of the key in the key set; else its thumbprint (RFC 7638).")
-def keys(folder: Path, kid: str) -> None:
+@json_flag
+def keys(folder: Path, kid: str, as_json: bool) -> None:
     """Make a key pair in FOLDER: signing-key.json (private, for who signs) and keys.json (the public set).
 
     Name keys.json in api.keys_file. Run again in the same FOLDER to rotate: a new signing key takes the old one's
@@ -58,6 +59,9 @@ def keys(folder: Path, kid: str) -> None:
     key = make_key(kid)
     _write_private(folder / PRIVATE, orjson.dumps(key, option=orjson.OPT_INDENT_2))
     write_json({"keys": [*known, public_half(key)]}, public)
+    if as_json:
+        show_json({"signs": folder / PRIVATE, "public": public, "keys": len(known) + 1})
+        return
     click.echo(f"{folder / PRIVATE}: signs (keep it secret); {public}: {len(known) + 1} public, for api.keys_file")
 
 
@@ -67,8 +71,9 @@ def keys(folder: Path, kid: str) -> None:
     "--key", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True, help="signing-key.json"
 )
 @click.option("--minutes", type=click.IntRange(1, 1440), default=10, show_default=True, help="How long it is good.")
+@json_flag
 @pass_door
-def token(door: Door, person: str, key: Path, minutes: int) -> None:
+def token(door: Door, person: str, key: Path, minutes: int, as_json: bool) -> None:
     """Sign a bearer token for PERSON (the host's id), with api.issuer and api.audience. In production the host signs.
 
     \b
@@ -81,11 +86,17 @@ def token(door: Door, person: str, key: Path, minutes: int) -> None:
         raise _missing(error) from None
 
     settings = door.settings().api
-    click.echo(sign(_read_private(key), person, settings, SystemClock().now(), timedelta(minutes=minutes)))
+    now = SystemClock().now()
+    signed = sign(_read_private(key), person, settings, now, timedelta(minutes=minutes))
+    if as_json:
+        show_json({"token": signed, "expires_at": now + timedelta(minutes=minutes)})
+    else:
+        click.echo(signed)
 
 
 @api.command(short_help="Print the OpenAPI document.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default="-", help="A file; else the screen.")
+@always_json
 def openapi(output: Path) -> None:
     """Print the OpenAPI 3.1 document of the API.
 

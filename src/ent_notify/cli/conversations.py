@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ent_notify.cli.door import NUMBER, Door, check_writable, json_flag, pass_door, show_json, write_json
+from ent_notify.cli.door import NUMBER, Door, always_json, check_writable, json_flag, pass_door, show_json, write_json
 
 
 @click.group(short_help="Acknowledgements of messages, and what senders see.")
@@ -23,6 +23,7 @@ def conversations() -> None:
 @click.option("--conversation", type=NUMBER, help="Of a message: its conversation, with --message.")
 @click.option("--message", "seq", type=click.IntRange(1, 2**31 - 1), help="Its place in the conversation.")
 @click.option("--notification", type=NUMBER, help="Of an announcement: its notification.")
+@always_json
 @click.option("--csv", "as_csv", is_flag=True, help="CSV instead of JSON; its SHA-256 is the proof's digest.")
 @click.option(
     "--output",

@@ -68,6 +68,7 @@ class Door:
 pass_door = click.make_pass_decorator(Door, ensure=True)
 
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
+always_json = click.option("--json", is_flag=True, expose_value=False, help="It is JSON in any case.")
 
 
 def show_json(value: Any) -> None:

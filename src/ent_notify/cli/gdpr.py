@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ent_notify.cli.door import Door, check_writable, pass_door
+from ent_notify.cli.door import Door, check_writable, json_flag, pass_door, write_json
 
 
 @click.group(short_help="Write what a data protection officer asks for.")
@@ -31,9 +31,11 @@ def gdpr() -> None:
     metavar="FILE",
     help="Where to write it; the standard output, if left out.",
 )
+@json_flag
 @pass_door
-def register(door: Door, output: Path) -> None:
-    """Write the record of processing activities (GDPR 30) as a page, with this project's name and figures.
+def register(door: Door, output: Path, as_json: bool) -> None:
+    """Write the record of processing activities (GDPR 30) as a page, with this project's name and figures;
+    with --json, the annotations that it is made from.
 
     It is made from the same annotations that tests hold to the schema: which table and column holds what about whom,
     why, for how long, and by which law.
@@ -44,6 +46,11 @@ def register(door: Door, output: Path) -> None:
     """
     from ent_notify.engine.register import register_page
 
+    if as_json:
+        from ent_notify.store.personal_data import personal_data
+
+        write_json(personal_data(), output)
+        return
     page = register_page(door.settings())
     if str(output) == "-":
         click.echo(page, nl=False)

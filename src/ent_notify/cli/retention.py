@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ent_notify.cli.door import NUMBER, Door, check_writable, json_flag, pass_door, show_json, show_table
+from ent_notify.cli.door import NUMBER, Door, always_json, check_writable, json_flag, pass_door, show_json, show_table
 
 DECIDE = 3
 """The exit code of what needs a decision."""
@@ -149,8 +149,9 @@ def runs(door: Door, as_json: bool) -> None:
 @retention.command(short_help="Let a run go on that asks, or refuse it.")
 @click.argument("number", type=NUMBER)
 @click.option("--refuse", is_flag=True, help="Remove nothing; the next night plans anew.")
+@json_flag
 @pass_door
-def confirm(door: Door, number: int, refuse: bool) -> None:
+def confirm(door: Door, number: int, refuse: bool, as_json: bool) -> None:
     """Let run NUMBER go on, which asks because it would remove more than the set share; or refuse it.
 
     \b
@@ -166,6 +167,9 @@ def confirm(door: Door, number: int, refuse: bool) -> None:
             await engine.retention.confirm(number, getpass.getuser(), go_on=not refuse)
 
     door.run(work)
+    if as_json:
+        show_json({"run": number, "goes_on": not refuse})
+        return
     click.echo(f"run {number} is refused" if refuse else f"run {number} goes on with the next worker that looks")
 
 
@@ -228,6 +232,7 @@ def ledger() -> None:
     metavar="FILE",
     help="Where to write it; the standard output, if left out.",
 )
+@always_json
 @pass_door
 def export_ledger(door: Door, output: Path) -> None:
     """Write every erasure that a backup may undo, as JSON lines: internal numbers and digests.

@@ -89,7 +89,12 @@ def freeze(door: Door, area: str, tier: str, reason: str, by: str | None, yes: b
 @json_flag
 @pass_door
 def unfreeze(door: Door, area: str, reason: str, by: str | None, as_json: bool) -> None:
-    """Let people write in AREA again, and let go what was held."""
+    """Let people write in AREA again, and let go what was held.
+
+    \b
+    Example:
+      ent-notify safety unfreeze school:0541234A --reason "over"
+    """
     changed = _run(door, by, lambda engine, who: engine.safety.unfreeze(who, area, reason))
     _say(f"{area} is not frozen", {"area": area, "changed": changed}, as_json=as_json)
 
@@ -103,7 +108,12 @@ def unfreeze(door: Door, area: str, reason: str, by: str | None, as_json: bool) 
 @json_flag
 @pass_door
 def quarantine(door: Door, person: str, release: bool, reason: str, by: str | None, yes: bool, as_json: bool) -> None:
-    """Let PERSON (the host's id) write nothing, and hold what has not left of theirs."""
+    """Let PERSON (the host's id) write nothing, and hold what has not left of theirs.
+
+    \b
+    Example:
+      ent-notify safety quarantine AAF-1234567 --reason "hijacked account" --yes
+    """
     if not release:
         _ask(f"quarantine {person}?", yes=yes)
 
@@ -122,7 +132,12 @@ def quarantine(door: Door, person: str, release: bool, reason: str, by: str | No
 @json_flag
 @pass_door
 def queue(door: Door, closed: bool, as_json: bool) -> None:
-    """Show the moderation queue of all schools, newest first, without who reported."""
+    """Show the moderation queue of all schools, newest first, without who reported.
+
+    \b
+    Example:
+      ent-notify safety queue --json
+    """
     cases = _run(door, None, lambda engine, who: engine.safety.queue(who, closed=closed, most=200))
     if as_json:
         show_json(cases)
@@ -144,7 +159,12 @@ def queue(door: Door, closed: bool, as_json: bool) -> None:
 @json_flag
 @pass_door
 def recall_all(door: Door, person: str, since: str, reason: str, by: str | None, yes: bool, as_json: bool) -> None:
-    """Take back all that PERSON wrote since an instant. Quarantine them first. Cut off, a worker goes on with it."""
+    """Take back all that PERSON wrote since an instant. Quarantine them first. Cut off, a worker goes on with it.
+
+    \b
+    Example:
+      ent-notify safety recall-all AAF-1234567 --since 2026-09-08T21:00:00+02:00 --reason "hijacked account" --yes
+    """
     try:
         instant = datetime.fromisoformat(since)
     except ValueError:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
+import orjson
 import trio
 
 from ent_notify.cli.door import Door, listening, pass_door, run_service
@@ -26,13 +27,21 @@ OVERDUE_SECONDS = 60.0
 STOP_SECONDS = 3.0
 """Seconds that a process may take beyond its drain_seconds before its supervisor ends it."""
 
+service_json = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a line of JSON when it serves, and when it has ended.",
+)
+
 _log = get_logger(__name__)
 
 
 @click.command(short_help="Fan out what is published, until stopped.")
 @click.option("--name", default="", help="Name of this worker in leases and logs; else its host and process id.")
+@service_json
 @pass_door
-def worker(door: Door, name: str) -> None:
+def worker(door: Door, name: str, as_json: bool) -> None:
     """Fan out what is published: plan, claim, send, settle; until it is stopped.
 
     Start as many as you like, on as many machines: leases keep them apart, and the rates hold for all of them
@@ -56,6 +65,7 @@ def worker(door: Door, name: str) -> None:
             service = engine.worker(name)
             watch_bus(metrics.registry, engine.bus.statistics)
             _log.info("worker_started", worker=service.name)
+            _say(as_json, started="worker", name=service.name)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_watch_queues, engine, metrics)
                 nursery.start_soon(_watch_overdue, engine, metrics)
@@ -64,6 +74,7 @@ def worker(door: Door, name: str) -> None:
                 await run_service(service.run, service.drain, drain_seconds=settings.worker.drain_seconds)
                 nursery.cancel_scope.cancel()
             _log.info("worker_stopped", worker=service.name)
+            _say(as_json, stopped="worker", name=service.name)
 
     with ExitStack() as stack:
         if settings.metrics.port is not None:
@@ -113,8 +124,9 @@ async def _watch_restores(engine: Engine) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; else gateway.port.")
 @click.option("--processes", type=click.IntRange(1, 256), default=1, help="Processes that share the port.")
 @click.option("--place", type=click.IntRange(0, 255), hidden=True, help="Its place among --processes.")
+@service_json
 @pass_door
-def gateway(door: Door, port: int | None, processes: int, place: int | None) -> None:
+def gateway(door: Door, port: int | None, processes: int, place: int | None, as_json: bool) -> None:
     """Hold the live streams of browsers and phones, and serve the API beside them; until it is stopped.
 
     It listens on gateway.host and gateway.port, behind a reverse proxy that does TLS. /healthz and /readyz say how it
@@ -140,7 +152,7 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None) -> 
     settings = door.service_settings()
     chosen = settings.gateway if port is None else settings.gateway.model_copy(update={"port": port})
     if processes > 1:
-        _supervise(door, chosen, processes)
+        _supervise(door, chosen, processes, as_json=as_json)
         return
     if place is not None and chosen.admin_port is not None:
         chosen = chosen.model_copy(update={"admin_port": chosen.admin_port + place})
@@ -171,6 +183,7 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None) -> 
                     with listening(chosen.host, chosen.port, "give another gateway.host, or another port with --port"):
                         taken = await nursery.start(service.run)
                     _log.info("gateway_started", address=f"{chosen.host}:{taken}", port=taken)
+                    _say(as_json, started="gateway", port=taken)
                     if place is not None:
                         nursery.start_soon(_end_with_supervisor, service)
 
@@ -179,6 +192,7 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None) -> 
                 await run_service(run, service.drain, drain_seconds=chosen.drain_seconds)
                 beside.cancel_scope.cancel()
             _log.info("gateway_stopped")
+            _say(as_json, stopped="gateway")
 
     door.run(serve)
 
@@ -197,7 +211,13 @@ async def _end_with_supervisor(service: Gateway) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _supervise(door: Door, chosen: GatewaySettings, processes: int) -> None:
+def _say(as_json: bool, **what: object) -> None:
+    """One line of JSON on the standard output, for the program that started us."""
+    if as_json:
+        click.echo(orjson.dumps(what))
+
+
+def _supervise(door: Door, chosen: GatewaySettings, processes: int, *, as_json: bool) -> None:
     """Run several gateway processes until they are told to stop."""
     from ent_notify.gateway.supervisor import Supervisor, reserved
 
@@ -210,7 +230,9 @@ def _supervise(door: Door, chosen: GatewaySettings, processes: int) -> None:
 
         async def serve() -> None:
             _log.info("gateways_started", port=port, count=processes)
+            _say(as_json, started="gateways", port=port, processes=processes)
             await run_service(supervisor.run, supervisor.drain, drain_seconds=chosen.drain_seconds + STOP_SECONDS)
             _log.info("gateways_stopped")
+            _say(as_json, stopped="gateways")
 
         door.run(serve)
