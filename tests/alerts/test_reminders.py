@@ -84,6 +84,18 @@ async def test_an_evening_is_reminded_of_once_through_a_crash_and_by_many_worker
     assert {target: mails.count(target) for target in set(mails)} == {2: 2, 4: 2, 11: 4, 12: 2}
 
 
+async def test_what_is_set_after_the_hour_is_told_once_whatever_else_the_school_has(town: Town) -> None:
+    await town.engine.publish(work("other", group=OTHER_CLASS, due=date(2026, 9, 11)))
+    town.clock.advance(EVENING + timedelta(minutes=5) - town.clock.now())
+    await town.engine.publish(work("late"))
+    await go_to(town, EVENING + timedelta(minutes=6))
+    assert await reminders(town, "P1") == []
+    # nor where the school had work for another day, and so had its evening
+    await town.engine.publish(work("late too", group=OTHER_CLASS))
+    await go_to(town, EVENING + timedelta(minutes=7))
+    assert await reminders(town, "P5") == []
+
+
 async def test_a_reminder_whose_transaction_failed_is_published_by_the_next_worker(town: Town) -> None:
     class Crash(Exception):
         pass
@@ -165,9 +177,9 @@ async def test_nothing_is_reminded_of_after_it_was_due(town: Town) -> None:
 
 async def test_a_reminder_that_is_held_too_long_is_not_sent(town_dsn: str) -> None:
     late = datetime(2026, 9, 8, 18, 30, tzinfo=UTC)  # 20:30: the pause has begun
-    async with open_town(town_dsn, late) as town:
+    async with open_town(town_dsn) as town:
         await town.engine.publish(work("a", due_at=datetime(2026, 9, 9, 4, 59, tzinfo=UTC)))
-        await go_to(town, late)
+        await go_to(town, late)  # (no worker saw the evening before)
         before = [item.target for item in town.mail.sent]
         await go_to(town, datetime(2026, 9, 9, 5, 1, tzinfo=UTC))
         published = [kind for kind, _ in await shown(town, "P1")]
@@ -233,10 +245,11 @@ class CountedStore:
     asked: list[int] = field(default_factory=list)
     looks: int = 0
 
-    async def schools_with_work(self, now: datetime) -> list[SchoolPlace]:
+    async def schools_with_work(self, now: datetime) -> list[tuple[SchoolPlace, datetime]]:
         await trio.lowlevel.checkpoint()
         self.looks += 1
-        return [SchoolPlace(n, f"054{n:04}A", "Europe/Paris") for n in range(self.schools)]
+        since = datetime.min.replace(tzinfo=UTC)
+        return [(SchoolPlace(n, f"054{n:04}A", "Europe/Paris"), since) for n in range(self.schools)]
 
     async def remind(self, asked: Sequence[Asked], now: datetime) -> int:
         await trio.lowlevel.checkpoint()

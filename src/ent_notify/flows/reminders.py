@@ -26,8 +26,8 @@ SCHOOLS_AT_ONCE = 50
 class ReminderStore(Protocol):
     """Homework as it stands."""
 
-    async def schools_with_work(self, now: datetime) -> list[SchoolPlace]:
-        """Every school that is open and has work for some day from now on."""
+    async def schools_with_work(self, now: datetime) -> list[tuple[SchoolPlace, datetime]]:
+        """Every school that is open and has work for some day from now on, and since when it has had any."""
 
     async def remind(self, asked: Sequence[Asked], now: datetime) -> int:
         """Publish what of this nobody has published before; how many notifications. One statement, all or nothing."""
@@ -53,7 +53,7 @@ class Reminders:
         moved = 0
         for start in range(0, len(schools), SCHOOLS_AT_ONCE):
             part = schools[start : start + SCHOOLS_AT_ONCE]
-            due = {key: asked for school in part for key, asked in self._due(school, now)}
+            due = {key: asked for school, since in part for key, asked in self._due(school, since, now)}
             asked = [each for found in due.values() for each in found]
             if asked:
                 moved += await self.store.remind(asked, now)
@@ -62,14 +62,18 @@ class Reminders:
         self._asked = {key for key in self._asked if now.date() - key[1] < timedelta(days=4)}
         return moved
 
-    def _due(self, school: SchoolPlace, now: datetime) -> Iterator[tuple[tuple[int, date, bool, Offset], list[Asked]]]:
-        """What has become due in a school and was not asked for yet by this worker."""
+    def _due(
+        self, school: SchoolPlace, since: datetime, now: datetime
+    ) -> Iterator[tuple[tuple[int, date, bool, Offset], list[Asked]]]:
+        """What has become due in a school and was not asked for yet by this worker. An evening on whose hour the school
+        had no work is over: what is set later has just been told of by itself."""
         zone = ZoneInfo(school.timezone)
         today = now.astimezone(zone).date()
         for evening in (today - timedelta(days=1), today):
             for is_test, offset in self.rules.offsets():
                 key = (school.id, evening, is_test, offset)
-                if key in self._asked or not timedelta(0) <= now - local_instant(evening, offset.at, zone) < CATCH_UP:
+                hour = local_instant(evening, offset.at, zone)
+                if key in self._asked or not timedelta(0) <= now - hour < CATCH_UP or since > hour:
                     continue
                 calendar = self.calendar(school, evening.year)
                 yield (

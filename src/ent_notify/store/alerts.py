@@ -18,9 +18,10 @@ class PostgresAlerts:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def schools_with_work(self, now: datetime) -> list[SchoolPlace]:
+    async def schools_with_work(self, now: datetime) -> list[tuple[SchoolPlace, datetime]]:
         """See ReminderStore."""
-        return [place_of(row) for row in await self._db.fetch("alerts.schools_with_work", today=now.date())]
+        rows = await self._db.fetch("alerts.schools_with_work", today=now.date())
+        return [(place_of(row), row["since"]) for row in rows]
 
     async def remind(self, asked: Sequence[Asked], now: datetime) -> int:
         """See ReminderStore."""

@@ -1,11 +1,16 @@
 -- name: schools_with_work
--- Schools that have work for some day from now on, with what the project and they themselves say of their calendar.
-select s.id, s.uai, s.timezone,
+-- Schools that have work for some day from now on, with what the project and they themselves say of their calendar, and
+-- since when they have had any.
+select s.id, s.uai, s.timezone, w.since,
        (select data from school_calendar where school_id is null) as common, c.data as own
 from school s
+cross join lateral (
+    select min(coalesce(n.published_at, '-infinity')) as since
+    from homework h left join notification n on n.id = h.notification_id
+    where h.school_id = s.id and h.due >= :today::date - 1 and h.withdrawn_at is null
+) w
 left join school_calendar c on c.school_id = s.id
-where s.closed_at is null
-  and exists (select from homework h where h.school_id = s.id and h.due >= :today::date - 1 and h.withdrawn_at is null)
+where s.closed_at is null and w.since is not null
 order by s.id;
 
 -- name: place^

@@ -58,7 +58,8 @@ async def one_entry_for_each(look: Look) -> None:
         for number in sorted(set(found) - due)[:1]:
             post = look.oracle.posts.get(number)
             look.says("I1", f"{someone.id} finds {post.kind if post else 'notification'} {number}, which is not theirs")
-        for number in sorted(n for n in found if n in mine and look.now - mine[n].at > timedelta(days=INBOX_DAYS + 2)):
+        old = {n for n in found if n in mine and look.now - mine[n].at > timedelta(days=INBOX_DAYS) + _EDGE}
+        for number in sorted(n for n in old if not mine[n].named & look.oracle.ever_held):
             look.says("I8", f"{someone.id} still finds {mine[number].kind} {number} of {mine[number].at}")
             break
 

@@ -74,6 +74,11 @@ class Post:
     """In how many inboxes it stood when the engine planned it."""
 
     @property
+    def named(self) -> set[str]:
+        """People whom it is about or for by name."""
+        return {way.pupil or who for who, ways in self.ways.items() for way in ways if way.group is None}
+
+    @property
     def category(self) -> str:
         return CATEGORY[self.kind]
 

@@ -65,11 +65,14 @@ class Oracle:
     read: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     left: dict[str, datetime] = field(default_factory=dict)
     erased: dict[str, datetime] = field(default_factory=dict)
+    doubtful: set[str] = field(default_factory=set)
+    """Those of whom a provider said it to a worker that ended: it may have been noted or not."""
     looked_for: set[str] = field(default_factory=set)
     """The erased who were looked for already."""
     ill: set[str] = field(default_factory=set)
     """Providers that have been in trouble lately."""
     held: set[str] = field(default_factory=set)
+    ever_held: set[str] = field(default_factory=set)
     rolled_back: set[str] = field(default_factory=set)
     sent: list[Sent] = field(default_factory=list)
     """What providers were handed since the last look."""
@@ -88,6 +91,20 @@ class Oracle:
     def is_here(self, person: str) -> bool:
         """Whether somebody has an account that works."""
         return person in self.town.people and self.town.people[person].here
+
+    def kept(self, person: str) -> bool:
+        """Whether a hold keeps somebody: their own, or that of somebody with whom they share a conversation, or a
+        notification that names both (docs/dpo.md)."""
+        if not self.held or person in self.held:
+            return person in self.held
+        if any(person in talk.people and self.held & set(talk.people) for talk in self.talks.values()):
+            return True
+        mine = {post.key: post for who in self.held for post in self.mine[who]} | self._about(self.held)
+        return any(person in post.named and self.held & post.named for post in mine.values())
+
+    def _about(self, people: set[str]) -> dict[str, Post]:
+        guardians = {who for person in people if person in self.town.people for who in self.town.people[person].links}
+        return {post.key: post for who in guardians for post in self.mine[who]}
 
     def schools(self, person: str) -> set[str]:
         """Where somebody belongs: by their groups, or by those of the children whose legal guardian they are."""
@@ -138,10 +155,14 @@ class Oracle:
             someone = self.town.people.get(person)
             if someone is None or not self.may_send(post, person) or post.number in self.read[person]:
                 continue
-            if someone.email and person not in self.dropped and (post.category, "email") not in someone.off:
+            if (
+                someone.email
+                and person not in self.dropped | self.doubtful
+                and (post.category, "email") not in someone.off
+            ):
                 found.add(("email", person))
             if (post.category, "push") not in someone.off:
-                found |= {(self.owners[t][1].value, t) for t in someone.phones if t not in self.dropped}
+                found |= {(self.owners[t][1].value, t) for t in someone.phones if t not in self.dropped | self.doubtful}
         return found
 
     def owner(self, target: str) -> Someone | None:

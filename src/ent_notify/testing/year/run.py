@@ -12,7 +12,8 @@ from ent_notify.errors import SettingsError
 from ent_notify.observe import Metrics
 from ent_notify.testing.devices import SHARES
 from ent_notify.testing.year.carriers import Weather
-from ent_notify.testing.year.driver import Driver, YearClock
+from ent_notify.testing.year.clock import YearClock
+from ent_notify.testing.year.driver import Driver
 from ent_notify.testing.year.invariants import INVARIANTS, Look
 from ent_notify.testing.year.oracle import Oracle
 from ent_notify.testing.year.people import Someone, make_town

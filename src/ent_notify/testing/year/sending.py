@@ -71,7 +71,8 @@ def judge(oracle: Oracle, *, crashed: bool) -> None:
                 oracle.broken.append(Broken("I3", f"{_said(sent, post)} to {who.id} twice: it had been accepted"))
         if post.shown_as.setdefault(key, sent.collapse) != sent.collapse:
             oracle.broken.append(Broken("I3", f"{_said(sent, post)} to {who.id} under two ids"))
-        post.tried[key] = post.tried.get(key, 0) + 1
+        # (a provider that pauses everybody has tried nobody)
+        post.tried[key] = post.tried.get(key, 0) + (sent.kind != "pause_channel")
         if post.tried[key] > MOST_ATTEMPTS + 2:
             oracle.broken.append(Broken("I3", f"{_said(sent, post)} to {who.id}: {post.tried[key]} attempts"))
         if sent.kind == "accepted":
@@ -87,7 +88,7 @@ def judge(oracle: Oracle, *, crashed: bool) -> None:
         for post, key in accepted_now:
             post.unsure.add(key)
     for target, person in told:
-        oracle.dropped.add(target)
+        (oracle.doubtful if crashed else oracle.dropped).add(target)
         oracle.changed(person)
     oracle.sent.clear()
 
