@@ -88,12 +88,12 @@ class House:
 
 
 @contextmanager
-def open_house(dsn: str) -> Iterator[House]:
+def open_house(dsn: str, **groups: Any) -> Iterator[House]:
     ready: SimpleQueue[House] = SimpleQueue()
     stop = trio.Event()
 
     async def live() -> None:
-        async with open_town(dsn, worker=WorkerSettings(checkpoint_every=1, lanes=1)) as town:
+        async with open_town(dsn, worker=WorkerSettings(checkpoint_every=1, lanes=1), **groups) as town:
             ready.put(House(town, trio.lowlevel.current_trio_token()))
             await stop.wait()
 

@@ -184,3 +184,14 @@ def test_no_file_of_the_server_has_them_after_the_documented_steps(
         server.leave()
     said = capfd.readouterr()
     assert CANARY not in said.out + said.err
+
+
+async def test_what_was_published_a_moment_before_has_no_place_yet_and_is_found(town: Town) -> None:
+    audience = {"union": [{"person": "P11"}, {"person": "P12"}]}
+    data = {"title": "T", "body": "B"}
+    published = await town.engine.publish({"type": "Announcement", "key": "a", "audience": audience, "data": data})
+    await town.engine.data_rights.erase("P11", OFFICER)
+    said = await town.engine.db.fetchval(ask("select audience::text || clauses::text from notification"))
+    assert "P11" not in said and "P12" in said and "11]" not in said
+    await town.engine.worker().run_until_idle()
+    assert (await town.engine.explain(published.notification, "P12")).person == "P12"

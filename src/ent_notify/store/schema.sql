@@ -701,6 +701,12 @@ begin
     if p.id is null then
         return;
     end if;
+    while exists (
+        select from notification n
+        where n.feed_seq is null and position(to_jsonb(p.external_id)::text in n.audience::text) > 0
+    ) loop
+        perform relay(10000);
+    end loop;
     update safety_audit set
         done_by = case when done_by = p.external_id then '—' else done_by end,
         about = case when about = p.external_id then '—' else about end
