@@ -24,6 +24,7 @@ from ent_notify.model.fanout import (
 )
 from ent_notify.model.feed import Entrance, Entry, FeedHint, FeedItem, Rights, RightsChanges
 from ent_notify.model.receipts import Effect, Receipt, Source, Taken
+from ent_notify.model.steps import Step
 from ent_notify.model.subjects import BusStatistics, HeldSubjects
 from ent_notify.model.upkeep import Chore
 from ent_notify.policy.rate import Slot
@@ -369,6 +370,17 @@ class FanoutObserver(Protocol):
     def forgot(self, chore: Chore, rows: int) -> None:
         """Rows that nobody can need any more were dropped."""
 
+    def stepped(
+        self,
+        step: Step,
+        notifications: Sequence[int],
+        began: datetime,
+        ended: datetime,
+        channel: str = "",
+        provider: str = "",
+    ) -> None:
+        """A step on the way of some notifications was taken."""
+
 
 class EngineObserver(FanoutObserver, Protocol):
     """Hears of publishing and imports too."""
@@ -441,4 +453,15 @@ class Unobserved:
         """See FanoutObserver."""
 
     def forgot(self, chore: Chore, rows: int) -> None:
+        """See FanoutObserver."""
+
+    def stepped(
+        self,
+        step: Step,
+        notifications: Sequence[int],
+        began: datetime,
+        ended: datetime,
+        channel: str = "",
+        provider: str = "",
+    ) -> None:
         """See FanoutObserver."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,7 @@ import trio
 from ent_notify.cli.door import Door, listening, pass_door, run_service
 from ent_notify.errors import EntNotifyError, StoreError, StoreRestored
 from ent_notify.observe import Metrics, get_logger, serve_metrics, watch_bus
+from ent_notify.observe.tracing import Tracing, exported
 
 if TYPE_CHECKING:
     from ent_notify.engine import Engine
@@ -58,9 +60,8 @@ def worker(door: Door, name: str, as_json: bool) -> None:
     from ent_notify.engine import connect_channels, open_engine
 
     settings = door.service_settings()
-    metrics = Metrics()
 
-    async def serve() -> None:
+    async def serve(metrics: Metrics) -> None:
         async with open_engine(settings, metrics=metrics) as engine, connect_channels(engine):
             service = engine.worker(name)
             watch_bus(metrics.registry, engine.bus.statistics)
@@ -77,12 +78,13 @@ def worker(door: Door, name: str, as_json: bool) -> None:
             _say(as_json, stopped="worker", name=service.name)
 
     with ExitStack() as stack:
+        metrics = Metrics(stack.enter_context(exported(settings)))
         if settings.metrics.port is not None:
             host, wanted = settings.metrics.host, settings.metrics.port
             with listening(host, wanted, "give another metrics.host or metrics.port"):
                 port = stack.enter_context(serve_metrics(metrics, host, wanted))
             _log.info("metrics_served", port=port)
-        door.run(serve)
+        door.run(partial(serve, metrics))
 
 
 async def _watch_queues(engine: Engine, metrics: Metrics) -> None:
@@ -158,8 +160,8 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None, as_
         chosen = chosen.model_copy(update={"admin_port": chosen.admin_port + place})
     metrics = Metrics()
 
-    async def serve() -> None:
-        async with open_engine(settings) as engine:
+    async def serve(tracing: Tracing | None) -> None:
+        async with open_engine(settings, metrics=None if tracing is None else Metrics(tracing)) as engine:
             watch_bus(metrics.registry, engine.bus.statistics)
             api = AsgiBridge(create_app(settings, engine=engine))
             admin = Router()
@@ -194,7 +196,8 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None, as_
             _log.info("gateway_stopped")
             _say(as_json, stopped="gateway")
 
-    door.run(serve)
+    with exported(settings) as tracing:
+        door.run(partial(serve, tracing))
 
 
 async def _end_with_supervisor(service: Gateway) -> None:

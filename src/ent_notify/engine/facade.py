@@ -51,6 +51,7 @@ from ent_notify.model.fanout import ChannelLedger, Lane, Published
 from ent_notify.model.inbox import Conversation, Explanation, InboxEntry, Reader, StreamSession
 from ent_notify.model.people import DeviceId, DeviceRegistration, Preference, Profile, Provider, SourceItem
 from ent_notify.model.receipts import BounceCounts
+from ent_notify.model.steps import Step
 from ent_notify.policy.forecast import Forecast
 from ent_notify.policy.pause import PauseHours
 from ent_notify.policy.retry import RetryBounds
@@ -163,15 +164,18 @@ class Engine:
 
     async def publish_many(self, events: Sequence[Event | Mapping[str, Any]]) -> list[Published]:
         """Publish several events in one transaction: all of them, or none if one is refused."""
+        began = self.clock.now()
         try:
             published = await self._publishing.publish_many(
-                [each.to_json() if isinstance(each, Event) else each for each in events], self.clock.now()
+                [each.to_json() if isinstance(each, Event) else each for each in events], began
             )
         except PublishError:
             self._observer.refused()
             raise
         for each in published:
             self._observer.published(created=each.created)
+        new = [each.notification for each in published if each.created]
+        self._observer.stepped(Step.PUBLISH, new, began, self.clock.now())
         return published
 
     async def register_types(self, types: Sequence[type[Event]]) -> None:

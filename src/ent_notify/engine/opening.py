@@ -10,6 +10,8 @@ from ent_notify.clock import SystemClock
 from ent_notify.engine.facade import Engine
 from ent_notify.engine.hints import open_bus
 from ent_notify.model.events import BUILT_IN
+from ent_notify.observe import Metrics
+from ent_notify.observe.tracing import Tracing
 from ent_notify.ports import Clock, EngineObserver, Unobserved
 from ent_notify.settings import Settings
 from ent_notify.store import PoolLimits, check, migrate, open_database
@@ -31,7 +33,7 @@ async def open_engine(
     is what it is opened for.
 
     It has no channel yet: ``connect_channels`` makes those of the settings, ``use_mail`` and ``use_push`` take others.
-    ``metrics`` hears of the fan-out.
+    ``metrics`` hears of the fan-out; without, traces alone are made if the settings ask for them.
     """
     store = settings.store
     limits = PoolLimits(
@@ -48,8 +50,14 @@ async def open_engine(
             await migrate(db, now=clock.now())
         await check(db)
         async with open_bus(settings.bus, island, db) as bus:
-            engine = Engine(settings, db, island, bus, clock, metrics or Unobserved())
+            engine = Engine(settings, db, island, bus, clock, metrics or _observer(settings))
             if not restored:
                 await engine.erasure_ledger.guard()
             await engine.register_types(BUILT_IN)
             yield engine
+
+
+def _observer(settings: Settings) -> EngineObserver:
+    """Traces by the provider that the host has set, when some notifications are to be traced."""
+    share = settings.tracing.share
+    return Metrics(Tracing(settings.project.domain, share)) if share else Unobserved()

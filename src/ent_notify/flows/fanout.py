@@ -25,6 +25,7 @@ from ent_notify.flows.patience import FIRST_WAIT, Patience, longer
 from ent_notify.flows.receipts import LateAnswers
 from ent_notify.flows.upkeep import Upkeep
 from ent_notify.model.fanout import Claim, Lane, NothingToClaim
+from ent_notify.model.steps import Step
 from ent_notify.policy.pause import PauseHours, held_until
 from ent_notify.ports import Clock, FanoutObserver, FanoutStore, Unobserved
 
@@ -143,7 +144,10 @@ class Worker:
                     moved += await self.store.plan_withdrawal(each.campaign, holds, default_hold, now)
             for batch in batches:
                 moved += await self.store.plan(batch, holds, default_hold, now)
-            self.observer.planned(moved, (self.clock.now() - now).total_seconds())
+            ended = self.clock.now()
+            self.observer.planned(moved, (ended - now).total_seconds())
+            if moved:
+                self.observer.stepped(Step.PLAN, [each.campaign for each in waiting], now, ended)
             planned += moved
             if moved == 0:
                 break  # another planner holds them
@@ -329,6 +333,8 @@ class Worker:
                 self.observer.claimed(lane.channel, lane.provider, claim.urgency, claim.size - claim.cursor)
             most = self._worth_claiming(claims)
             await deliverer.deliver(claims, slot)
+            campaigns = [claim.campaign for claim in claims]
+            self.observer.stepped(Step.SEND, campaigns, now, self.clock.now(), lane.channel, lane.provider)
 
     def _worth_claiming(self, claims: Sequence[Claim]) -> int:
         """How many chunks like these make up a window: to claim more would keep them from other workers."""

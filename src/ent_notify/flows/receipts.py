@@ -16,6 +16,7 @@ from ent_notify.flows.lane_care import DISBELIEF_SECONDS, LaneCare
 from ent_notify.model.delivery import Outgoing, Verdict, VerdictKind
 from ent_notify.model.fanout import DroppedTarget, Lane
 from ent_notify.model.receipts import BounceCounts, Effect, Known, Receipt, Source, Taken
+from ent_notify.model.steps import Step
 from ent_notify.policy import drops, receipts
 from ent_notify.policy.mail_verdicts import dsn_verdict
 from ent_notify.ports import FanoutObserver, FanoutStore, ReceiptStore
@@ -46,6 +47,8 @@ async def take(
     taken = await store.take(receipts, now)
     for receipt, each in zip(receipts, taken, strict=True):
         observer.receipt(receipt.source, each.effect)
+        if each.effect is not Effect.UNKNOWN:
+            observer.stepped(Step.RECEIPT, [receipt.notification], now, now, receipt.channel)
     return taken
 
 

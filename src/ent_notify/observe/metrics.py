@@ -7,8 +7,9 @@ bounded by the code, whatever happens to people, schools or campaigns.
 from __future__ import annotations
 
 from collections import Counter as Counting
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
@@ -19,9 +20,11 @@ from ent_notify.model.delivery import Channel, Urgency, Verdict, VerdictKind
 from ent_notify.model.directory import MergeCounts
 from ent_notify.model.people import Provider
 from ent_notify.model.receipts import Effect, Source
+from ent_notify.model.steps import Step
 from ent_notify.model.upkeep import Chore
 from ent_notify.observe.logs import get_logger, log_statistics
 from ent_notify.observe.reasons import OTHER, known_reason
+from ent_notify.observe.tracing import Tracing
 
 _CHANNELS = frozenset(channel.value for channel in Channel)
 _PROVIDERS = frozenset({provider.value for provider in Provider} | {"smtp", ""})
@@ -61,12 +64,14 @@ class _LogCollector(Collector):
 
 
 class Metrics:
-    """The metrics of one engine. Methods take what happened; nothing here blocks or fails.
+    """The metrics of one engine, and its traces when it is given ``tracing``. Methods take what happened; nothing here
+    blocks or fails.
 
     A gateway registers its own in the same ``registry``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tracing: Tracing | None = None) -> None:
+        self._tracing = tracing
         self.registry = CollectorRegistry()
         self.registry.register(_LogCollector())
         lane = ("channel", "provider")
@@ -212,6 +217,19 @@ class Metrics:
         """Requests past their deadline, leavers who should have been purged, holds that nobody looked at again."""
         for what, count in (("requests", requests), ("leavers", leavers), ("holds", holds)):
             self._overdue.labels(what).set(count)
+
+    def stepped(
+        self,
+        step: Step,
+        notifications: Sequence[int],
+        began: datetime,
+        ended: datetime,
+        channel: str = "",
+        provider: str = "",
+    ) -> None:
+        """A step on the way of some notifications was taken: traced, and counted elsewhere."""
+        if self._tracing is not None:
+            self._tracing.stepped(step, notifications, began, ended, channel, provider)
 
     # ------------------------------------------------------------ directory
 

@@ -31,7 +31,7 @@ from ent_notify.settings.reference import SettingRow, reference_page, setting_ro
 from ent_notify.settings.retention import RetentionSettings, SchoolRetention
 from ent_notify.settings.rights import RightsSettings
 from ent_notify.settings.safety import SafetySettings
-from ent_notify.settings.watching import LogSettings, MetricsSettings, PrivacySettings
+from ent_notify.settings.watching import LogSettings, MetricsSettings, PrivacySettings, TracingSettings
 
 __all__ = [
     "CONFIG_NAME",
@@ -64,6 +64,7 @@ __all__ = [
     "StoreSettings",
     "SyncSettings",
     "TimetableSettings",
+    "TracingSettings",
     "WebPushApp",
     "WorkerSettings",
     "load_settings",

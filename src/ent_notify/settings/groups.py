@@ -38,7 +38,7 @@ from ent_notify.settings.operator import OperatorSettings
 from ent_notify.settings.retention import RetentionSettings, SchoolRetention
 from ent_notify.settings.rights import RightsSettings
 from ent_notify.settings.safety import SafetySettings
-from ent_notify.settings.watching import LogSettings, MetricsSettings, PrivacySettings
+from ent_notify.settings.watching import LogSettings, MetricsSettings, PrivacySettings, TracingSettings
 
 
 class ProjectSettings(Group):
@@ -472,6 +472,7 @@ class Settings(BaseSettings):
     operator: OperatorSettings = OperatorSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

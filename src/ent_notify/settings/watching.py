@@ -27,6 +27,14 @@ class LogSettings(Group):
     """Least level that is written."""
 
 
+class TracingSettings(Group):
+    """OpenTelemetry traces: one for each notification, from publishing to the device's receipt."""
+
+    share: float = Field(default=0.0, ge=0, le=1)
+    """Share of notifications that are traced, the same ones in every process; above 0 it needs `ent-notify[otel]`. To
+    where a worker and a gateway send them, the environment says: `OTEL_EXPORTER_OTLP_ENDPOINT`."""
+
+
 class MetricsSettings(Group):
     """Prometheus metrics of a worker (the gateway serves its own)."""
 
