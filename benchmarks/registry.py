@@ -59,6 +59,12 @@ REGISTRY: tuple[Benchmark, ...] = (
         full=_arguments("--people 1500000 --pairs 7"),
     ),
     Benchmark(
+        "retention_month",
+        ("12", "12b"),
+        short=_arguments("--pairs 3 --rows 200000"),
+        full=_arguments("--pairs 3 --rows 10000000"),
+    ),
+    Benchmark(
         "smtp_rate",
         ("10",),
         short=_arguments("--messages 5000 --pairs 3"),
