@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sybil import Document
 from tests.project.page_blocks import LANGUAGES, ROOT, SYBIL
 
+from ent_notify.cli import cli
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+GENERATED: dict[str, Callable[[], str]] = runpy.run_path(str(ROOT / ".ci/reference_pages.py"))["PAGES"]
+"""Pages that are made when the site is built."""
 
 
 @pytest.fixture
@@ -52,7 +58,22 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         if "://" not in target and not target.startswith("mailto:"):
-            assert (page.parent / target).exists(), f"{relative(page)} links to {target}"
+            there = (page.parent / target).resolve()
+            made = there.is_relative_to(ROOT / "docs") and there.relative_to(ROOT / "docs").as_posix() in GENERATED
+            assert made or there.exists(), f"{relative(page)} links to {target}"
+
+
+def test_the_references_made_at_the_build_have_every_route_and_command() -> None:
+    http, commands = (page() for page in GENERATED.values())
+    described = json.loads((ROOT / "docs/reference/openapi.json").read_text(encoding="utf-8"))
+    for path, methods in described["paths"].items():
+        for method, route in methods.items():
+            assert f"| `{method.upper()} {path}` | {route['summary']} |" in http
+    anchors = set(re.findall(r"^## (\w+)$", http, re.MULTILINE))
+    assert {name.lower() for name in anchors} >= set(re.findall(r"\]\(#(\w+)\)", http))
+    for name in cli.commands:
+        assert f"\n## {name}\n" in commands
+    assert "\n## retention plan\n" in commands
 
 
 @pytest.mark.parametrize(("name", "least"), [("promises.md", 60), ("explanation/security.md", 20)])
