@@ -91,3 +91,16 @@ def test_bash_takes_it_from_the_program_itself() -> None:
 def test_commands_and_options_are_completed(words: list[str], begun: str, expected: str) -> None:
     found = ShellComplete(cli, {}, "ent-notify", VARIABLE).get_completions(words, begun)
     assert expected in [each.value for each in found]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_long_work_says_so_on_a_terminal_and_nowhere_else(
+    terminal: bool, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    ended = command("generate", tmp_path / "region", "--people", "40", "--json")
+    assert ended.code == 0
+    assert ("writing a region" in ended.err) is terminal
+    assert json.loads(ended.out)["people"] >= 40  # what turns is beside the data

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ent_notify.cli.door import Door, check_writable, json_flag, pass_door, show_json, show_table, write_json
-from ent_notify.cli.progress import ImportBar
+from ent_notify.cli.progress import ImportBar, working
 from ent_notify.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def generate(door: Door, folder: Path, people: int, seed: int, as_json: bool) ->
 
     if people < 40:
         raise SettingsError(f"a region of {people} people is too small for its proportions; give --people 40 or more")
-    summary = generate_region(folder, people, seed)
+    with working(f"writing a region of {people:,} people"):
+        summary = generate_region(folder, people, seed)
     if as_json:
         show_json(summary)
     else:

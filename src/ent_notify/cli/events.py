@@ -10,6 +10,7 @@ import click
 import orjson
 
 from ent_notify.cli.door import NUMBER, Door, json_flag, pass_door, show_json, show_table
+from ent_notify.cli.progress import working
 from ent_notify.errors import MalformedEvent
 
 _BATCH = 500
@@ -46,7 +47,8 @@ def publish(door: Door, file: IO[bytes], as_json: bool) -> None:
                         click.echo(orjson.dumps({"notification": published.notification, "created": published.created}))
         return created, repeated
 
-    created, repeated = door.run(work)
+    with working("publishing"):
+        created, repeated = door.run(work)
     if not as_json:
         again = f"; {repeated} had been published before" if repeated else ""
         click.echo(f"published {created} {'event' if created == 1 else 'events'}{again}")

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from ent_notify.cli.door import console
 
 if TYPE_CHECKING:
     from ent_notify.directory.imports import ImportProgress
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Something that turns beside ``what`` while the context lasts, on the standard error of a terminal."""
+    screen = console(stderr=True)
+    shown = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=screen,
+        transient=True,
+        disable=not screen.is_terminal,
+        redirect_stdout=False,  # data goes where it went
+        redirect_stderr=False,
+    )
+    with shown:
+        shown.add_task(what, total=None)
+        yield
 
 
 class ImportBar:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ent_notify.cli.door import NUMBER, Door, always_json, check_writable, json_flag, pass_door, show_json, show_table
+from ent_notify.cli.progress import working
 
 DECIDE = 3
 """The exit code of what needs a decision."""
@@ -102,7 +103,8 @@ def run(door: Door, yes: bool, as_json: bool) -> int:
                 return begun
             return await engine.retention.finish(begun.id)
 
-    done = door.run(work)
+    with working("removing what is past its time"):
+        done = door.run(work)
     if as_json:
         show_json(done)
     elif done.state == "asks":
