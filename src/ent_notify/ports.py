@@ -251,6 +251,10 @@ class FanoutStore(Protocol):
         paused or stopped. Whoever looks at a page is withheld as ON_SCREEN, once, when there is a ``grace``."""
         ...
 
+    async def pause_names(self, pairs: Sequence[tuple[int, int]]) -> list[str | None]:
+        """Under which name a plan asks for the pause of each (campaign, person); None for who is no more."""
+        ...
+
     async def settle(
         self, settled: Sequence[tuple[Claim, Settlement]], now: datetime, lease: timedelta
     ) -> frozenset[int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from ent_notify.flows.deliver import Deliverer, DeliveryBounds
 from ent_notify.flows.lane_care import LaneCare
+from ent_notify.flows.night import Night
 from ent_notify.flows.patience import Patience
 from ent_notify.model.delivery import ACCEPTED, Outgoing, Verdict, VerdictKind
 from ent_notify.model.events import HomeworkAssigned
@@ -155,6 +156,10 @@ class Windows(RecordingChannel):
         return [later if item.target == self.later else ACCEPTED for item in batch]
 
 
+async def no_pause(_: datetime) -> dict[str, datetime]:
+    return {}
+
+
 async def delivered(town: Town, most: int, window: int, *, give_way: bool = False) -> tuple[list[Claim], bool]:
     lane = await mail_lane(town)
     store, observer = PostgresFanout(town.engine.db), Unobserved()
@@ -171,6 +176,7 @@ async def delivered(town: Town, most: int, window: int, *, give_way: bool = Fals
         LaneCare(store, lane, observer),
         Patience(town.clock, lambda: 0.5, observer),
         lambda _: give_way,
+        Night(store, no_pause),
     )
     return claims, await deliverer.deliver(claims, slot)
 

@@ -18,10 +18,21 @@ import trio
 
 from ent_notify.errors import ChannelDown, NotFound, StoreError
 from ent_notify.flows.lane_care import LaneCare
+from ent_notify.flows.night import Night
 from ent_notify.flows.pacing import Lease, PacedSends, Part, Sender
 from ent_notify.flows.patience import Patience
 from ent_notify.model.delivery import Outgoing, Verdict, all_accepted
-from ent_notify.model.fanout import ON_SCREEN, CampaignContent, Claim, Lane, OutcomeRow, Settlement, Target, Window
+from ent_notify.model.fanout import (
+    IN_PAUSE,
+    ON_SCREEN,
+    CampaignContent,
+    Claim,
+    Lane,
+    OutcomeRow,
+    Settlement,
+    Target,
+    Window,
+)
 from ent_notify.policy.rate import Pace, Slot
 from ent_notify.policy.retry import DEFAULT_BOUNDS, OutcomeState, RetryBounds, settle
 from ent_notify.ports import Clock, FanoutObserver, FanoutStore
@@ -131,6 +142,7 @@ class Deliverer:
     patience: Patience
     give_way: Callable[[Claim], bool]
     """Whether to give chunks back after the window under way: somebody's is more urgent, or the worker stops."""
+    night: Night
     _campaigns: dict[int, _Campaign] = field(default_factory=dict)
 
     async def deliver(self, claims: Sequence[Claim], slot: Slot) -> bool:
@@ -227,7 +239,7 @@ class Deliverer:
 
         async def load(now: datetime) -> list[list[Target]]:
             midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-            return await self.store.load(
+            loaded = await self.store.load(
                 [window for _, window in windows],
                 self.lane.channel,
                 now,
@@ -235,6 +247,9 @@ class Deliverer:
                 daily_cap=cap,
                 grace=self.bounds.grace,
             )
+            claims = [window.claim for _, window in windows]
+            await self.night.hold_back(list(zip(claims, loaded, strict=True)), now)
+            return loaded
 
         return [
             _Share(held, window, targets, [target for target in targets if target.withheld is None])
@@ -322,9 +337,11 @@ class Deliverer:
             return Settlement(share.cursor, len(verdicts), retried, (), release)
         now = self.clock.now()
         outcomes = [
-            # (who has it on the screen is looked at again: nothing was tried)
-            OutcomeRow(t.target, t.person, OutcomeState.RETRY, ON_SCREEN, t.attempt - 1, now + self.bounds.grace)
-            if t.withheld == ON_SCREEN
+            # (who has it on the screen, or is in a pause, is looked at again: nothing was tried)
+            OutcomeRow(
+                t.target, t.person, OutcomeState.RETRY, t.withheld, t.attempt - 1, t.until or now + self.bounds.grace
+            )
+            if t.withheld in (ON_SCREEN, IN_PAUSE)
             else OutcomeRow(t.target, t.person, OutcomeState.SUPPRESSED, t.withheld, t.attempt, None)
             for t in targets
             if t.withheld is not None

@@ -21,6 +21,7 @@ from ent_notify.errors import IslandDied, StoreError
 from ent_notify.flows.clearing import Clearing
 from ent_notify.flows.deliver import Deliverer, DeliveryBounds, Outbox, Outboxes, outbox_of
 from ent_notify.flows.lane_care import LaneCare
+from ent_notify.flows.night import Night
 from ent_notify.flows.patience import FIRST_WAIT, Patience, longer
 from ent_notify.flows.receipts import LateAnswers
 from ent_notify.flows.upkeep import Upkeep
@@ -91,6 +92,10 @@ class Worker:
     _leave: _Bell = field(default_factory=_Bell)
     _ready: Mapping[int, int] = field(default_factory=dict)
     _due: datetime | None = None
+    _night: Night = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._night = Night(self.store, self._ends_of_pauses)
 
     def drain(self) -> None:
         """Claim nothing more; windows under way are finished, and their chunks given back."""
@@ -125,6 +130,9 @@ class Worker:
         care = {lane.name: self._care_of(lane) for lane in await self.store.lanes()}
         return await self.late.settle(care, self.clock.now())
 
+    async def _ends_of_pauses(self, now: datetime) -> dict[str, datetime]:
+        return {zone: held_until(now, zone, self.pause) or AT_ONCE for zone in await self.store.zones()}
+
     async def _plan(self, only_large: bool | None = None) -> int:
         """Plan what waits: all of it, only what may be large, or (False) only what is not."""
         planned = 0
@@ -132,7 +140,7 @@ class Worker:
             each for each in await self.store.unplanned(_PLAN_BATCH) if only_large is None or each.large is only_large
         ]:
             now = self.clock.now()
-            holds = {zone: held_until(now, zone, self.pause) or AT_ONCE for zone in await self.store.zones()}
+            holds = await self._ends_of_pauses(now)
             default_hold = held_until(now, self.zone, self.pause) or AT_ONCE
             plain = [each for each in waiting if each.withdraws is None]
             small = [each.campaign for each in plain if not each.large]
@@ -312,6 +320,7 @@ class Worker:
             self._care_of(lane),
             Patience(self.clock, self.randomness, self.observer, limited=until_idle),
             self._gives_way,
+            self._night,
         )
         most = 1
         while not self.draining:

@@ -89,6 +89,8 @@ class Waiting:
 
 ON_SCREEN = "on_screen"
 """Why a delivery waits: its reader looks at a page that was given the notification."""
+IN_PAUSE = "in_pause"
+"""Why a delivery waits: it came to be sent in its reader's pause."""
 
 
 @dataclass(slots=True)
@@ -97,7 +99,8 @@ class Target:
 
     (Not frozen, like Outgoing: one of each is made for every send, and freezing would double what that costs.)
 
-    ``shown``: it waited for eyes on a page, and none have said that they saw it there.
+    ``shown``: it waited for eyes on a page, and none have said that they saw it there. ``until``: when it is looked at
+    again, if it is withheld as IN_PAUSE.
     """
 
     target: int
@@ -110,6 +113,7 @@ class Target:
     registered_at: datetime | None
     withheld: str | None
     shown: bool = False
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

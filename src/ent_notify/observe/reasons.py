@@ -25,6 +25,7 @@ _OURS = frozenset(
         "drops.quarantined",
         "erased",
         "expired",
+        "in_pause",
         "left",
         "mail.address",
         "mail.dedup_id",

@@ -13,7 +13,18 @@ from enum import StrEnum
 
 LEGAL_LEVELS = frozenset({1, 2})
 OWN_REASONS = frozenset(
-    {"opted_out", "no_address", "no_device", "address_dropped", "device_dropped", "read", "seen", "on_screen", "left"}
+    {
+        "opted_out",
+        "no_address",
+        "no_device",
+        "address_dropped",
+        "device_dropped",
+        "read",
+        "seen",
+        "on_screen",
+        "in_pause",
+        "left",
+    }
 )
 """Why somebody did not get something on a channel that is theirs: their choice, or that they cannot be reached there.
 Any other reason is ours, and then two guardians were not treated alike."""

@@ -91,6 +91,13 @@ class PostgresFanout:
             )
         )
 
+    async def pause_names(self, pairs: Sequence[tuple[int, int]]) -> list[str | None]:
+        """See FanoutStore."""
+        rows = await self._db.fetch(
+            "fanout.pause_names", campaigns=[each[0] for each in pairs], people=[each[1] for each in pairs]
+        )
+        return [row["name"] for row in rows]
+
     async def promote(self, now: datetime, most: int) -> int:
         """See FanoutStore."""
         return int(await self._db.fetchval("fanout.promote", now=now, most=most))

@@ -178,6 +178,13 @@ select * from load_mail(:chunks::bigint[], :fences::int[], :firsts::int[], :last
 select * from load_push(:chunks::bigint[], :fences::int[], :firsts::int[], :lasts::int[], :of_retries::boolean[], :now,
                         :day_start, :daily_cap, :grace);
 
+-- name: pause_names
+-- Under which name a plan asks for the end of each one's pause, in the order asked.
+select p.timezone as name
+from unnest(:campaigns::bigint[], :people::int[]) with ordinality u (campaign_id, person_id, place)
+left join person p on p.id = u.person_id
+order by u.place;
+
 -- name: settle$
 -- Settle windows; the chunks whose lease was still ours.
 select settle_windows(:chunks::bigint[], :fences::int[], :cursors::int[], :accepted::int[], :releases::boolean[],

@@ -259,9 +259,10 @@ class Oracle:
                 self.await_post(about, "HomeworkReminder", dict(ways), at, f"reminder {due} {sorted(todo)}")
 
     def posted(self, talk: Talk, at: datetime) -> None:
-        """A message was written: all who take part are told, but its author."""
+        """A message was written: all who take part and are here are told, but its author; who is away and comes back
+        reads it in the conversation."""
         author = talk.lines[-1][0]
-        ways: Ways = {who: {Way()} for who in talk.people if who != author and who in self.town.people}
+        ways: Ways = {who: {Way()} for who in talk.people if who != author and self.is_here(who)}
         if ways:
             number = len(talk.lines)
             self.await_post(("MessagePosted", talk.number), "MessagePosted", ways, at, f"talk {talk.name} {number}")
