@@ -202,8 +202,9 @@ async def test_retries_come_back_and_end(town: Town) -> None:
     ledger = await town.engine.ledger(published.notification)
     assert (ledger.pending, ledger.held) == (0, 0)
     assert ledger.failed == {"smtp.451": 4}
-    assert len(town.mail.sent) == 4 * 8  # eight tries each, no more
-    assert len({item.dedup_id for item in town.mail.sent}) == 4  # and every try under the same id
+    sent = [item for item in town.mail.sent if item.notification == published.notification]
+    assert len(sent) == 4 * 8  # eight tries each, no more
+    assert len({item.dedup_id for item in sent}) == 4  # and every try under the same id
 
 
 async def test_a_retry_that_succeeds_is_plain_success(town: Town) -> None:
