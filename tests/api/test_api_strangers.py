@@ -24,6 +24,7 @@ from ent_notify.model.audience import Person
 from ent_notify.model.conversations import Circle, NewConversation, Scope, Shape
 from ent_notify.model.events import Announcement
 from ent_notify.model.inbox import Reader
+from ent_notify.model.rights import Asked, Right
 
 from .api_house import House
 from .conftest import Open
@@ -42,6 +43,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/conversations/{conversation}/messages/{seq}/request": {},
     "POST /v1/notifications/{notification}/request": {},
     "POST /v1/drafts/{draft}": {"body": "B"},
+    "POST /v1/officer/requests/{request}": {"act": "carry_out"},
 }
 """What a route with something in its path takes."""
 NAMED = [route for route in ROUTES if isinstance(route, Route) and "{" in route.path]
@@ -54,6 +56,7 @@ class Theirs:
     conversation: int
     draft: int
     notification: int
+    request: int
 
 
 async def theirs(house: House) -> Theirs:
@@ -73,7 +76,8 @@ async def theirs(house: House) -> Theirs:
     event = Announcement(key="a", audience=Person("P11"), title="T", body="B")
     notification = (await engine.acknowledgements.announce(event, Ask(), lou)).notification
     await engine.worker("relay").run_until_idle()
-    return Theirs(conversation, draft, notification)
+    request = await engine.data_rights.receive("P11", Right.ERASE, Asked("P11", "self", "session"))
+    return Theirs(conversation, draft, notification, request.id)
 
 
 async def test_every_route_tells_a_stranger_what_it_tells_of_nothing(open_house: Open) -> None:
@@ -83,7 +87,7 @@ async def test_every_route_tells_a_stranger_what_it_tells_of_nothing(open_house:
             label = f"{route.method} {route.path}"
             assert (route.body is not None) == (label in BODIES), f"say in BODIES what {label} takes"
             real = route.path.format(**there.__dict__, seq=1)
-            none = route.path.format(conversation=NOTHING, draft=NOTHING, notification=NOTHING, seq=1)
+            none = route.path.format(conversation=NOTHING, draft=NOTHING, notification=NOTHING, request=NOTHING, seq=1)
             far = route.path.format(**there.__dict__, seq=10**17)
             answers = [
                 await house.ask(route.method, path, BODIES.get(label), person=STRANGER) for path in (real, none, far)

@@ -16,6 +16,7 @@ from tests.engine.conftest import TOWN, RecordingChannel, Town, open_town
 from ent_notify._island import open_island
 from ent_notify.clock import SystemClock
 from ent_notify.engine import open_engine
+from ent_notify.errors import NotAllowed, NotFound
 from ent_notify.model.delivery import MailContent, Outgoing, Verdict, VerdictKind, WakeUp
 from ent_notify.model.rights import Asked
 from ent_notify.model.safety import Decision, ReportReason
@@ -195,3 +196,27 @@ async def test_what_was_published_a_moment_before_has_no_place_yet_and_is_found(
     assert "P11" not in said and "P12" in said and "11]" not in said
     await town.engine.worker().run_until_idle()
     assert (await town.engine.explain(published.notification, "P12")).person == "P12"
+
+
+async def test_reading_anothers_words_takes_two_and_lasts_an_hour(town: Town) -> None:
+    glass = town.engine.break_glass
+    conversation, _ = await town.engine.start_conversation("P21", ["P11"], "Sortie", "Bonjour")
+    with pytest.raises(NotFound):
+        await glass.ask(999, "Noa", "danger")
+    with pytest.raises(NotAllowed):
+        await glass.ask(conversation, "Noa", " ")
+    number = await glass.ask(conversation, "Noa", "danger")
+    for refused in (glass.read(number, "Noa"), glass.open(number, "Noa")):  # not opened; not by who asked
+        with pytest.raises(NotAllowed):
+            await refused
+    await glass.open(number, "Lou")
+    assert [each.author for each in await glass.read(number, "Lou")] == ["P21"]
+    with pytest.raises(NotAllowed):
+        await glass.read(number, "somebody else")
+    town.clock.advance(timedelta(hours=1))
+    for late in (glass.read(number, "Noa"), glass.open(number, "Lou")):
+        with pytest.raises(NotAllowed):
+            await late
+    assert [each["action"] for each in await town.engine.data_rights.trail("P21")] == [
+        "read conversation", "allow to read", "ask to read",
+    ]  # fmt: skip

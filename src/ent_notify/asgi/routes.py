@@ -17,6 +17,7 @@ from ent_notify.asgi import (
     letters,
     preferences,
     presence,
+    privacy,
     search,
     streams,
     sync,
@@ -51,6 +52,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     *sync.ROUTES,
     *streams.ROUTES,
     *presence.ROUTES,
+    *privacy.ROUTES,
     *unsubscribe.ROUTES,
     OpenRoute(method="GET", path="/v1/openapi.json", handler=describe, content_type=JSON, summary="This document"),
 )

@@ -32,6 +32,7 @@ from ent_notify.cli.doctor import doctor
 from ent_notify.cli.door import PROGRAM, Door
 from ent_notify.cli.events import explain, publish
 from ent_notify.cli.gdpr import gdpr
+from ent_notify.cli.glass import glass
 from ent_notify.cli.guardians import guardians
 from ent_notify.cli.holds import hold
 from ent_notify.cli.receipts import take_bounce, undo_drops
@@ -98,6 +99,7 @@ for command in (
     object_to,
     erase,
     hold,
+    glass,
     simulate,
 ):
     cli.add_command(command)

@@ -15,6 +15,7 @@ from ent_notify._island import Island
 from ent_notify.directory.imports import ImportProgress, ImportReport, import_export
 from ent_notify.engine.acknowledgements import Acknowledgements
 from ent_notify.engine.alerts import alert_errands
+from ent_notify.engine.break_glass import BreakGlass
 from ent_notify.engine.calendars import Calendars
 from ent_notify.engine.campaigns import Campaigns
 from ent_notify.engine.conversations import Conversations
@@ -73,7 +74,7 @@ from ent_notify.store.personal import PostgresPersonal
 from ent_notify.store.publishing import PostgresPublishing
 from ent_notify.store.receipts import PostgresReceipts
 from ent_notify.store.retention import PostgresRetention
-from ent_notify.store.rights import PostgresHolds, PostgresRights
+from ent_notify.store.rights import PostgresGlass, PostgresHolds, PostgresRights
 from ent_notify.store.safety import PostgresSafety
 from ent_notify.store.sealing import PostgresSealing
 from ent_notify.store.search import PostgresSearch
@@ -147,6 +148,7 @@ class Engine:
         trail = Trail(rights, settings.privacy, clock)
         self.data_rights = DataRights(rights, erasures, self.erasure_ledger, settings.retention, trail, clock)
         self.holds = Holds(PostgresHolds(db), erasures, trail, clock)
+        self.break_glass = BreakGlass(PostgresGlass(db), trail, clock)
         self.sealed = Sealed(PostgresSealing(db), settings.rights, trail, clock)
         self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer, self.retention.step, self.data_rights.step)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)

@@ -144,6 +144,20 @@ class DataRights:
         """One request. Raises NotFound."""
         return (await self._known(number))[1]
 
+    async def carry_out(self, number: int, by: str) -> RightsRequest:
+        """Carry out a request that was received: to erase or to restrict. It may be held: see ``erase``.
+
+        Raises NotFound, and NotAllowed for one that needs more than a word, or is closed.
+        """
+        _, request = await self._known(number)
+        if request.kind not in (Right.ERASE, Right.RESTRICT) or request.person is None:
+            raise NotAllowed(f"request {number} to {request.kind.value} needs its command: see `ent-notify requests`")
+        asked = Asked(by, "officer", request.proof, number)
+        if request.kind is Right.ERASE:
+            return await self.erase(request.person, asked)
+        await self.restrict(request.person, asked)
+        return await self.request(number)
+
     async def refuse(self, number: int, by: str, reason: str) -> RightsRequest:
         """Refuse a request, with the reason that GDPR 12.4 asks for. Raises NotFound, NotAllowed when it is closed."""
         _, request = await self._known(number)

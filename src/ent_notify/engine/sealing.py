@@ -55,7 +55,7 @@ class Sealed:
         if found["set_by"] is None or found["lifted_at"] is not None:
             raise NotAllowed(f"hold {hold} does not stand, or waits for a second person: confirm it first")
         for person in await self._store.people(hold):
-            await self._trail.note(by, "officer", "sealed export", person, f"hold {hold}")
+            await self._trail.note(by, "officer", "sealed export", person, f"hold {hold}", hold)
         manifest: dict[str, Any] = {
             "hold": dict(found.items()),
             "made_at": self._clock.now(),

@@ -23,10 +23,15 @@ class Trail:
         given = settings.pseudonym_key
         self._key = None if given is None else given.get_secret_value().encode()
 
-    async def note(self, actor: str, capacity: str, action: str, subject: str = "", detail: str = "") -> None:
-        """Say that ``actor`` did something with the data of ``subject`` (external ids). ``detail`` names nobody."""
+    async def note(
+        self, actor: str, capacity: str, action: str, subject: str = "", detail: str = "", hold: int | None = None
+    ) -> None:
+        """Say that ``actor`` did something with the data of ``subject`` (external ids). ``detail`` names nobody.
+
+        What is done for a hold is not shown to its subject while that stands: a procedure may be secret.
+        """
         who, about = await self._pseudonym(actor), await self._pseudonym(subject) if subject else ""
-        await self._store.note(who, capacity, action, about, detail, self._clock.now())
+        await self._store.note(who, capacity, action, about, detail, self._clock.now(), hold)
 
     async def about(self, person: str, most: int) -> list[dict[str, Any]]:
         """What was done with somebody's data, newest first."""

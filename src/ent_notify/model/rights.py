@@ -86,3 +86,14 @@ class Overdue:
     """People who left longer ago than the alarm's figure, and are not purged."""
     holds: int
     """Holds that nobody has looked at again in six months."""
+
+
+@dataclass(frozen=True, slots=True)
+class GlassMessage:
+    """A message that was read through break-glass. ``author`` None: erased."""
+
+    seq: int
+    author: str | None
+    posted_at: datetime
+    recalled_at: datetime | None
+    body: str

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any
 
-from ent_notify.model.rights import Asked, Hold, Overdue, Right, RightsRequest
+from ent_notify.model.rights import Asked, GlassMessage, Hold, Overdue, Right, RightsRequest
 from ent_notify.store.database import Database, Record
 
 EXPORTED: Mapping[str, tuple[str, ...]] = {
@@ -133,11 +133,14 @@ class PostgresRights:
                 for row in rows:
                     yield dict(row.items())
 
-    async def note(self, actor: str, capacity: str, action: str, subject: str, detail: str, now: datetime) -> None:
-        """Add to the trail; actor and subject are pseudonyms."""
+    async def note(
+        self, actor: str, capacity: str, action: str, subject: str, detail: str, now: datetime, hold: int | None
+    ) -> None:
+        """Add to the trail; actor and subject are pseudonyms. What is done for a hold is not shown while it stands."""
         await self._db.execute(
-            "rights.note", actor=actor, capacity=capacity, action=action, subject=subject, detail=detail, now=now
-        )
+            "rights.note", actor=actor, capacity=capacity, action=action, subject=subject, detail=detail, now=now,
+            hold_id=hold,
+        )  # fmt: skip
 
     async def trail(self, subject: str, most: int) -> list[Record]:
         """The trail about one subject (a pseudonym), newest first."""
@@ -209,3 +212,34 @@ def _request(row: Record) -> RightsRequest:
         row["note"],
         row["closed_at"],
     )
+
+
+class PostgresGlass:
+    """Who may read what they have no part in, for how long."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def ask(self, conversation: int, by: str, reason: str, now: datetime) -> int | None:
+        """Ask; None when there is no such conversation."""
+        number: int | None = await self._db.fetchval(
+            "rights.ask_glass", conversation_id=conversation, by=by, reason=reason, now=now
+        )
+        return number
+
+    async def open(self, number: int, by: str, now: datetime, until: datetime) -> bool:
+        """Open what somebody else asked for."""
+        return await self._db.fetchval("rights.open_glass", glass_id=number, by=by, now=now, until=until) is not None
+
+    async def is_open(self, number: int, by: str, now: datetime) -> bool:
+        """Whether it is open to one of its two people."""
+        return bool(await self._db.fetchval("rights.glass_is_open", glass_id=number, by=by, now=now))
+
+    async def people(self, number: int) -> list[str]:
+        """Whose words are read."""
+        return [row["person"] for row in await self._db.fetch("rights.glass_people", glass_id=number)]
+
+    async def messages(self, number: int) -> list[GlassMessage]:
+        """The conversation."""
+        rows = await self._db.fetch("rights.glass_messages", glass_id=number)
+        return [GlassMessage(r["seq"], r["author"], r["posted_at"], r["recalled_at"], r["body"]) for r in rows]

@@ -117,12 +117,15 @@ order by h.review_at, h.id;
 
 -- name: note!
 -- Add to the trail of who looked.
-insert into audit (noted_at, actor, capacity, action, subject, detail)
-values (:now, :actor, :capacity, :action, :subject, :detail);
+insert into audit (noted_at, actor, capacity, action, subject, detail, hold_id)
+values (:now, :actor, :capacity, :action, :subject, :detail, :hold_id);
 
 -- name: trail
--- The trail about one subject, newest first.
-select noted_at, actor, capacity, action, detail from audit where subject = :subject order by noted_at desc, id desc limit :most;
+-- The trail about one subject, newest first; what was done for a hold is shown once that is lifted.
+select a.noted_at, a.actor, a.capacity, a.action, a.detail from audit a
+where a.subject = :subject
+  and (a.hold_id is null or not exists (select from hold h where h.id = a.hold_id and h.lifted_at is null))
+order by a.noted_at desc, a.id desc limit :most;
 
 -- name: export_person
 -- What the directory says of somebody.
@@ -239,3 +242,30 @@ order by 3;
 -- name: export_reports
 -- What somebody reported, in their own words.
 select r.reason, r.note, r.reported_at from moderation_report r where r.reporter_id = :person_id order by r.reported_at;
+
+-- name: ask_glass$
+-- Ask to read a conversation that one has no part in.
+insert into break_glass (conversation_id, reason, asked_by, asked_at)
+select id, :reason, :by, :now from conversation where id = :conversation_id returning id;
+
+-- name: open_glass$
+-- Open it, by somebody else than who asked, once.
+update break_glass set opened_by = :by, opened_at = :now, open_until = :until
+where id = :glass_id and opened_by is null and asked_by <> :by returning id;
+
+-- name: glass_is_open$
+-- Whether it is open, and to whom.
+select exists (select from break_glass where id = :glass_id and open_until > :now and :by in (asked_by, opened_by));
+
+-- name: glass_people
+-- Whose words are read: those who take part by name, and those who wrote.
+select p.external_id as person from break_glass g join person p on p.id in (
+    select t.person_id from participant t where t.conversation_id = g.conversation_id
+    union select m.author_id from message m where m.conversation_id = g.conversation_id
+) where g.id = :glass_id order by p.id;
+
+-- name: glass_messages
+-- The messages that are read.
+select m.seq, p.external_id as author, m.posted_at, m.recalled_at, m.body
+from break_glass g join message m on m.conversation_id = g.conversation_id left join person p on p.id = m.author_id
+where g.id = :glass_id order by m.seq;
