@@ -60,7 +60,7 @@ schema: $(STAMP) ## write src/ent_notify/store/schema.sql from the migrations
 	$(BIN)/python .ci/dump_schema.py
 
 lock:            ## resolve the dependencies again (needs uv)
-	uv pip compile pyproject.toml --extra api --extra nats --extra push --extra embedded --extra otel --extra testing --group dev --group bench --group load --group docs \
+	uv pip compile pyproject.toml --extra api --extra nats --extra push --extra embedded --extra otel --extra testing --group dev --group bench --group load --group docs --group audit \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
 
 clean:           ## remove what was built

@@ -50,6 +50,7 @@ PEERS = {
     ),
     "nats-server": Peer(_found("nats-server"), "install it (Debian: nats-server)"),
     "nginx": Peer(_found("nginx"), "install it (Debian: nginx libnginx-mod-nchan)"),
+    "node": Peer(_found("node"), "install it (Debian: nodejs)"),
     "postfix": Peer(_found("smtp-sink"), "install it (Debian: postfix)"),
     "c-compiler": Peer(_found("gcc", "cc"), "install one (Debian: gcc libc6-dev)"),
     "linux": Peer(lambda: sys.platform == "linux", "run the tests on Linux: they read its /proc, or use its epoll"),

@@ -82,7 +82,7 @@ def test_a_host_serves_it_where_it_is_mounted(
 def test_the_example_publishes_and_its_clients_read(
     values: dict[str, Any], signer: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from examples.fastapi_host import create_host
+    from examples.fastapi_backend.app import create_host
 
     monkeypatch.chdir(tmp_path)
     for name, value in {

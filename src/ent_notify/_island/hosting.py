@@ -8,9 +8,11 @@ waits for its end, so that nothing of a request outlives it.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from asyncio import to_thread
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +20,8 @@ import trio
 
 from ent_notify._island.tasks import uncancelled
 from ent_notify.errors import IslandDied
+
+__all__ = ["TrioThread", "to_thread"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -53,9 +57,10 @@ class _Call:
 
 
 class TrioThread(Generic[R]):
-    """A thread that runs trio with one resource open in it. An asynchronous context manager, for asyncio.
+    """A thread that runs trio with one resource open in it, from its start to its close.
 
-    ``open_resource`` is called on the thread; what it raises is raised where the thread is entered.
+    An asynchronous context manager for asyncio; ``start`` and ``close`` for plain threads. ``open_resource`` is called
+    on the thread; what it raises is raised where the thread is started. Each is started once.
     """
 
     def __init__(self, open_resource: Callable[[], AbstractAsyncContextManager[R]], name: str) -> None:
@@ -67,6 +72,7 @@ class TrioThread(Generic[R]):
         self._nursery: trio.Nursery
         self._stop: trio.Event
         self._stopping = False
+        self._process = os.getpid()
         # A daemon, so that a host that never closes its engine can still exit.
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
@@ -78,6 +84,28 @@ class TrioThread(Generic[R]):
             await self._join()
             raise
         return self
+
+    def start(self) -> None:
+        """Start it from a plain thread, which waits until the resource is open. Raises what opening raises."""
+        self._thread.start()
+        try:
+            self._started.result()
+        except BaseException:
+            wait([self._started])  # interrupted by hand: what is being opened is closed, not left behind
+            if self._started.exception() is None:
+                self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the resource and end the thread, from a plain thread; whoever still waits for a call gets IslandDied.
+
+        Again, or in a process that was forked off, it does nothing.
+        """
+        if self._process != os.getpid():
+            return
+        self._ask_to_stop()
+        self._ended.result()
+        self._thread.join()
 
     async def __aexit__(self, *_: object) -> None:
         self._ask_to_stop()
@@ -100,15 +128,30 @@ class TrioThread(Generic[R]):
             raise
 
     def run_sync(self, fn: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
-        """The same from a plain thread, which blocks meanwhile. Raises RuntimeError on the trio thread itself."""
+        """The same from a plain thread, which blocks meanwhile. Raises RuntimeError on the trio thread itself.
+
+        Ctrl-C cancels the call and waits for its end, as cancelling an asyncio task does.
+        """
         if threading.get_ident() == self._thread.ident:
             raise RuntimeError("this is the engine's own thread: await the call instead")
-        result: T = self._submit(fn, args, kwargs).future.result()
+        call = self._submit(fn, args, kwargs)
+        try:
+            result: T = call.future.result()
+        except BaseException:
+            if not call.future.done():  # KeyboardInterrupt, and whatever else a signal's handler raises
+                self._send(call.scope.cancel)
+                wait([call.future])
+            raise
         return result
 
     # ---------------------------------------------------------------- the two sides
 
     def _submit(self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+        if self._process != os.getpid():
+            raise IslandDied(
+                f"process {os.getpid()} was forked from process {self._process}, which had the engine open, and "
+                "threads do not survive a fork: open it in the child (ent_notify.hosts.ProcessHost does it by itself)"
+            )
         call = _Call(lambda: fn(self._resource, *args, **kwargs))
         if not self._started.done() or not self._send(lambda: self._begin(call)):
             raise IslandDied(_OVER)

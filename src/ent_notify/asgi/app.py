@@ -17,8 +17,8 @@ from ent_notify.asgi.problems import Problem
 from ent_notify.asgi.router import Answer
 from ent_notify.asgi.wire import Disconnected, Receive, Scope, Send, read_request, write_answer
 from ent_notify.engine import Engine, open_engine
-from ent_notify.errors import EntNotifyError, IslandDied
-from ent_notify.hosts import EngineHost, host_engine
+from ent_notify.errors import EntNotifyError, IslandDied, StoreError
+from ent_notify.hosts import EngineHost, ProcessHost, host_engine
 from ent_notify.observe import get_logger
 from ent_notify.settings import Settings
 
@@ -31,19 +31,23 @@ _log = get_logger(__name__)
 class Api:
     """The app. Made by :func:`create_app`; an ASGI callable."""
 
-    def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
+    def __init__(self, settings: Settings, engine: Engine | None = None, host: ProcessHost | None = None) -> None:
         self._settings = settings
         self._desk = Desk(settings)
         self._engine = engine
-        self._host: EngineHost | None = None
+        self._host: EngineHost | ProcessHost | None = host
 
     @asynccontextmanager
     async def lifespan(self, _host: object = None) -> AsyncIterator[None]:
         """Open the engine and close it with the host: ``FastAPI(lifespan=api.lifespan)``, or within the host's own.
 
-        Does nothing for an app that was given its engine. Raises what ``open_engine`` raises.
+        Does nothing for an app that was given its engine, and leaves a process's host open. Raises what ``open_engine``
+        raises.
         """
-        if self._engine is not None or self._host is not None:
+        if isinstance(self._host, ProcessHost):
+            await self._host.open()
+            yield
+        elif self._engine is not None or self._host is not None:
             yield
         elif trio.lowlevel.in_trio_run():
             async with open_engine(self._settings) as self._engine:
@@ -87,7 +91,7 @@ class Api:
             return
         except Problem as refused:
             answer = Answer.problem(refused)
-        except IslandDied as error:
+        except (IslandDied, StoreError) as error:
             _log.error("api_not_open", error=error)
             answer = Answer.problem(Problem(503, "Not ready", "This is not open at the moment.", retry_after=5))
         await write_answer(send, answer, head=scope["method"] == "HEAD")
@@ -105,10 +109,11 @@ class Api:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def create_app(settings: Settings, *, engine: Engine | None = None) -> Api:
+def create_app(settings: Settings, *, engine: Engine | None = None, host: ProcessHost | None = None) -> Api:
     """The API as an ASGI app.
 
-    With ``engine``: in that engine's own trio run. Without: an engine of its own, opened by ``lifespan``, under asyncio
-    on a thread of its own. Raises SettingsError when ``api.keys_file`` cannot be used.
+    With ``engine``: in that engine's own trio run. With ``host``: on the process's engine, which the host's plain code
+    uses too, opened by ``lifespan`` or the first request. Without: an engine of its own, opened by ``lifespan``, under
+    asyncio on a thread of its own. Raises SettingsError when ``api.keys_file`` cannot be used.
     """
-    return Api(settings, engine)
+    return Api(settings, engine, host)

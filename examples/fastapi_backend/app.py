@@ -2,7 +2,7 @@
 
 Run it (ent-notify.toml or the environment as for the command line; see docs/api.md)::
 
-    uvicorn examples.fastapi_host:create_host --factory --port 8000
+    uvicorn examples.fastapi_backend.app:create_host --factory --port 8000
 
 The engine runs on trio, on a thread of its own; it is opened and closed with this application.
 """

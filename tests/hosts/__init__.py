@@ -1,0 +1,1 @@
+"""Hosts of the engine: processes, threads, and the examples as they stand."""
