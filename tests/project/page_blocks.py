@@ -26,7 +26,10 @@ from ent_notify.settings import load_settings, setting_rows
 from ent_notify.store import open_database
 
 ROOT = Path(__file__).parents[2]
-OTHERS = {"pip", "openssl", "nginx", "nats-server", "psql", "dig", "curl", "chmod", "cp", "systemctl", "uvicorn"}
+OTHERS = {
+    *("pip", "openssl", "nginx", "nats-server", "psql", "dig", "curl", "chmod", "cp", "systemctl", "uvicorn"),
+    *("pg_basebackup", "podman", "kubectl", "install", "systemd-analyze", "useradd", "mkdir"),
+}
 """Programs of others that pages name: their arguments are theirs."""
 
 

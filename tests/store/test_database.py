@@ -485,7 +485,7 @@ async def test_a_server_older_than_16_is_refused(island: Island) -> None:
     async def old_server(stream: trio.SocketStream) -> None:
         length = int.from_bytes(await stream.receive_some(4), "big")
         assert b"search_path" in await stream.receive_some(length - 4)
-        parameters = {"server_version": "15.9", "client_encoding": "UTF8", "TimeZone": "UTC"}
+        parameters = {"server_version": "15.9", "client_encoding": "UTF8", "TimeZone": "UTC", "in_hot_standby": "off"}
         await stream.send_all(message(b"R", bytes(4)))
         for name, value in parameters.items():
             await stream.send_all(message(b"S", f"{name}\0{value}\0".encode()))

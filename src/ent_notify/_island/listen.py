@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from ent_notify._island import tasks
+from ent_notify._island.servers import Servers
 
 PING_SECONDS = 30.0
 """How often an idle listener asks whether its server is still there; a silent network is noticed no other way."""
@@ -23,7 +24,7 @@ class Listener:
     """Payloads of one channel. Those not yet taken are coalesced: each distinct payload waits once."""
 
     def __init__(self, dsn: str, channel: str, connect_timeout: float, session: dict[str, str]) -> None:
-        self._dsn = dsn
+        self._servers = Servers(dsn)
         self._channel = channel
         self._connect_timeout = connect_timeout
         self._session = session
@@ -58,7 +59,7 @@ class Listener:
             self._connection.terminate()
 
     async def _connect(self) -> None:
-        connection = await asyncpg.connect(self._dsn, timeout=self._connect_timeout, server_settings=self._session)
+        connection = await self._servers.connect(timeout=self._connect_timeout, server_settings=self._session)
         try:
             connection.add_termination_listener(self._on_loss)
             await connection.add_listener(self._channel, self._on_payload)

@@ -17,6 +17,7 @@ import asyncpg
 from asyncpg.transaction import Transaction
 
 from ent_notify._island import codecs, tasks
+from ent_notify._island.servers import Servers
 
 Kind = Literal["fetch", "fetchrow", "fetchval", "execute"]
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
@@ -57,7 +58,7 @@ class ServerTooOld(Exception):
 
 
 class Pool:
-    """A pool of connections to one server, with a limit and a time-out for getting one. Island side only."""
+    """A pool of connections to one database, with a limit and a time-out for getting one. Island side only."""
 
     def __init__(self, pool: asyncpg.Pool, acquire_timeout: float, stop_timeout: float) -> None:
         self._pool = pool
@@ -93,6 +94,7 @@ class Pool:
 
         pool = await asyncpg.create_pool(
             dsn,
+            connect=Servers(dsn).connect,
             min_size=smallest,
             max_size=largest,
             timeout=connect_timeout,

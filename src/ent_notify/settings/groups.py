@@ -61,8 +61,8 @@ class StoreSettings(Group):
 
     dsn: Dsn = Field(default=SecretStr(EMBEDDED), json_schema_extra={"kind": "data source name"})
     """`embedded:` (a PostgreSQL of our own, in the user's data folder), `embedded:///folder`, or
-    `postgresql://user@host:5432/database`; several hosts may be given, separated by commas. It may carry a password
-    in the environment, not in TOML."""
+    `postgresql://user@host:5432/database`. With several hosts, separated by commas, the one that is the primary is
+    used (`target_session_attrs`). It may carry a password in the environment, not in TOML."""
     password: SecretStr | None = None
     """Password of the database user."""
     password_file: Path | None = None
@@ -70,7 +70,7 @@ class StoreSettings(Group):
     pool_size: int = Field(default=10, ge=2, le=200)
     """Connections that one process keeps at most."""
     connect_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
-    """Seconds to wait for the server to answer at all."""
+    """Seconds to wait for the server to answer at all; several hosts share them."""
     acquire_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
     """Seconds to wait for a free connection before `StoreBusy`."""
 

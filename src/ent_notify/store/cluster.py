@@ -176,6 +176,23 @@ class Cluster:
         """A copy of the whole running server, by ``pg_basebackup``, in a folder of this name beside its data."""
         self._run("pg_basebackup", *self._connection(), "-D", name, "-c", "fast", "--no-sync")
 
+    def follow(self, primary: Cluster) -> None:
+        """Make the data a copy of the running ``primary``'s, which ``start`` begins to stream from, as its replica."""
+        self._run("pg_basebackup", *primary._connection(), "-D", "data", "-R", "-c", "fast", "--no-sync")
+        (self.folder / "made").touch()
+
+    def promote(self) -> None:
+        """Make the running replica a primary of its own, and wait until it is."""
+        self._run("pg_ctl", "promote", "-s", "-w", "-t", str(START_SECONDS), "-D", "data")
+
+    def set_for_all(self, name: str, value: str) -> None:
+        """Change a server setting for good, from now on (``ALTER SYSTEM``, and a reload)."""
+        quoted = value.replace("'", "''")
+        self._run(
+            "psql", *self._connection(), "-X", "-q", "-d", "postgres", stdin=f"alter system set {name} = '{quoted}'"
+        )
+        self._run("pg_ctl", "reload", "-s", "-D", "data")
+
     def run_script(self, database: str, script: Path) -> None:
         """Run a file of SQL in ``database`` by ``psql``, all or nothing."""
         text = script.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A database server in tests: its faults (a crash, a restart, a pause), and what its schema looks like.
+"""A database server in tests: its faults (a crash, a restart, a pause), its replica, and what its schema looks like.
 
 All of it blocks. The faults act on the whole server: use an embedded server of the test's own.
 """
@@ -9,10 +9,12 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import psutil
 
-from ent_notify.store.embedded import EmbeddedServer
+from ent_notify.store.cluster import SUPERUSER, Cluster
+from ent_notify.store.embedded import EmbeddedAddress, EmbeddedServer
 from ent_notify.store.programs import wait_end
 
 SCHEMA_HEADER = """\
@@ -50,6 +52,28 @@ def restore(server: EmbeddedServer, name: str) -> None:
     server.cluster.data.rename(server.cluster.folder / f"{name}.replaced")
     (server.cluster.folder / name).rename(server.cluster.data)
     start(server)
+
+
+def add_replica(primary: EmbeddedServer, address: EmbeddedAddress) -> EmbeddedServer:
+    """Start a replica of ``primary`` in the new folder of ``address``; from now on each commit waits for its disk."""
+    cluster = Cluster.prepare(address.folder)
+    cluster.follow(primary.cluster)
+    replica = EmbeddedServer.join(address)
+    primary.cluster.set_for_all("synchronous_standby_names", "*")
+    return replica
+
+
+def promote(replica: EmbeddedServer) -> None:
+    """Make a replica the primary. Whatever was the primary before must be dead, and stay so."""
+    replica.cluster.promote()
+
+
+def both(server: EmbeddedServer, replica: EmbeddedServer, database: str) -> str:
+    """An address that names both servers, ``server`` first."""
+    places = [each.cluster.running() for each in (server, replica)]
+    hosts = ",".join(quote(str(place.socket_dir), safe="") for place in places)
+    ports = ",".join(str(place.port) for place in places)
+    return f"postgresql://{SUPERUSER}@/{quote(database)}?host={hosts}&port={ports}"
 
 
 def dump_schema(server: EmbeddedServer, database: str) -> str:
