@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import trio
@@ -17,3 +18,8 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass."""
         await trio.sleep(seconds)
+
+
+def monotonic_microseconds() -> int:
+    """CLOCK_MONOTONIC of the machine, in microseconds: what a service manager compares with its own."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000

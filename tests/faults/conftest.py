@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -150,6 +151,7 @@ async def open_worker(servers: Servers, name: str) -> AsyncIterator[trio.Process
             "--name",
             name,
         ],
+        stdin=subprocess.DEVNULL,  # on a terminal SIGHUP would end it
         env={name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ},
     )
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -96,6 +97,28 @@ async def test_sigterm_finishes_windows_and_gives_chunks_back(
         assert ledger.accepted - web.accepted == sum(received.values()), "something was sent and not settled"
         assert await engine.next_due() is None, "a chunk waits for the end of a lease"
         await finish(engine)
+        await check(engine, servers, 1, repeats=0)
+
+
+async def test_sighup_in_the_middle_of_a_campaign_repeats_nothing(
+    region: str, postgres: EmbeddedServer, tmp_path: Path
+) -> None:
+    """The worker goes on by other settings: what was under way ends by those before, once."""
+    async with (
+        campaign_under_way(region, postgres, tmp_path, lease_seconds=60.0) as (_, servers, process),
+        open_engine(servers.settings()) as engine,
+    ):
+        assert (await engine.ledger(1)).pending > 0
+        for lanes in (1, 3):
+            text = servers.config.read_text(encoding="utf-8")
+            servers.config.write_text(re.sub(r"lanes = \d", f"lanes = {lanes}", text), encoding="utf-8")
+            process.send_signal(signal.SIGHUP)
+            before = sum((await servers.received()).values())
+            await sent_at_least(servers, before + 100, process)
+        while (await engine.ledger(1)).pending:
+            assert process.returncode is None, "the worker ended by itself"
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
         await check(engine, servers, 1, repeats=0)
 
 

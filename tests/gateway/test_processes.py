@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +58,9 @@ class Service:
 @asynccontextmanager
 async def running(command: list[str], **environment: str) -> AsyncIterator[Service]:
     """A command until the end of the block; then it must be gone, or is killed."""
-    process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE, env=os.environ | environment)
+    process = await trio.lowlevel.open_process(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | environment
+    )
     try:
         with trio.fail_after(60):
             yield Service(process)
@@ -320,3 +323,45 @@ async def test_one_that_cannot_be_started_is_tried_again_and_the_others_go_on(
         await again.wait()
         assert sorted(started) == ["first", "second", "second"]
         nursery.cancel_scope.cancel()
+
+
+async def test_settings_are_read_again_and_every_stream_stays(dsn: str, tmp_path: Path) -> None:
+    config, keys = tmp_path / "ent-notify.toml", tmp_path / "operator"
+    admin = free_ports(1)
+
+    def write(origin: str, key: str) -> None:
+        keys.write_text(key * 32)
+        config.write_text(
+            f'[gateway]\norigins = ["{origin}"]\nadmin_port = {admin}\n[operator]\nkey_file = "operator"\n'
+        )
+
+    async def let_in(port: int, origin: str) -> bool:
+        return (await request(port, "/v1/stream", f"origin: {origin}")).status != 403
+
+    async def shown(key: str) -> bool:
+        return (await request(admin, "/operator/look", f"authorization: Bearer {key * 32}")).status == 200
+
+    write("https://one.example", "a")
+    command = [sys.executable, "-m", "ent_notify.cli", "--config", str(config), "gateway", "--port", "0"]
+    async with open_town(dsn) as engine, running(command, ENT_NOTIFY_STORE__DSN=dsn) as service:
+        port = (await service.events(gateway_started=1))["gateway_started"][0]["port"]
+        while (await request(admin, "/readyz")).status != 200:
+            pass
+        assert await let_in(port, "https://one.example") and not await let_in(port, "https://two.example")
+        assert await shown("a") and not await shown("b")
+        listener = Listener(port, f"/v1/stream?ticket={await engine.stream_ticket(await engine.reader('P1'))}")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listener.run)
+            await listener.opened.wait()
+            cookie = listener.cookie
+            write("https://two.example", "b")
+            service.process.send_signal(signal.SIGHUP)
+            await service.events(settings_read=1)
+            assert await let_in(port, "https://two.example") and not await let_in(port, "https://one.example")
+            assert await shown("b") and not await shown("a")
+            await publish(engine, range(1))
+            await listener.wait_heard(1)
+            assert (listener.cookie, await held(admin)) == (cookie, 1)
+            nursery.cancel_scope.cancel()
+        service.process.send_signal(signal.SIGTERM)
+        assert await service.process.wait() == 0

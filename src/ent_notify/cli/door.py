@@ -22,6 +22,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
+from ent_notify.cli.manager import Manager
 from ent_notify.errors import SettingsError
 from ent_notify.observe import configure_logging, get_logger
 
@@ -54,9 +55,13 @@ class Door:
     def service_settings(self) -> Settings:
         """The settings of a service, with logs written as they say, to the standard error."""
         settings = self.settings()
+        self.configure_logs(settings)
+        return settings
+
+    def configure_logs(self, settings: Settings) -> None:
+        """Write logs as ``settings`` say."""
         key = settings.privacy.pseudonym_key
         configure_logging(settings.log.level, pseudonym_key=key.get_secret_value() if key else None)
-        return settings
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run a command's coroutine to its end. What libraries log meanwhile is not for an operator's screen."""
@@ -138,6 +143,11 @@ def listening(host: str, port: int, remedy: str) -> Iterator[None]:
         raise SettingsError(f"cannot listen on {host}:{port} ({why}); {remedy}") from None
 
 
+def on_terminal() -> bool:
+    """Whether somebody started this process by hand: it ends with the terminal, then."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def _leave_after(seconds: float) -> None:
     """End the process then, if it is still there. It leaves what ``kill -9`` leaves, which others make good."""
     timer = threading.Timer(seconds, os._exit, [1])
@@ -145,9 +155,17 @@ def _leave_after(seconds: float) -> None:
     timer.start()
 
 
-async def run_service(serve: Callable[[], Awaitable[None]], drain: Callable[[], None], *, drain_seconds: float) -> None:
+async def run_service(
+    serve: Callable[[], Awaitable[None]],
+    drain: Callable[[], None],
+    *,
+    drain_seconds: float,
+    reload: Callable[[], Awaitable[None]] | None = None,
+    manager: Manager | None = None,
+) -> None:
     """Run ``serve`` until it returns. SIGTERM or SIGINT calls ``drain``; a second, or ``drain_seconds``, cancels.
 
+    SIGHUP calls ``reload``, one at a time; on a terminal it ends the process, as it always did. ``manager`` is told.
     A send that its provider does not answer cannot be cancelled: GRACE_SECONDS later the process ends all the same.
     """
     async with trio.open_nursery() as nursery:
@@ -157,6 +175,8 @@ async def run_service(serve: Callable[[], Awaitable[None]], drain: Callable[[], 
                 task_status.started()
                 told = await anext(signals)
                 _log.info("service_stopping", signal=signal.Signals(told).name)
+                if manager is not None:
+                    manager.stopping()
                 drain()
                 with trio.move_on_after(drain_seconds):
                     await anext(signals)
@@ -164,6 +184,20 @@ async def run_service(serve: Callable[[], Awaitable[None]], drain: Callable[[], 
                 _leave_after(GRACE_SECONDS)
                 nursery.cancel_scope.cancel()
 
+        async def reload_on_signal(
+            again: Callable[[], Awaitable[None]], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        ) -> None:
+            with trio.open_signal_receiver(signal.SIGHUP) as signals:
+                task_status.started()
+                async for _ in signals:
+                    if manager is not None:
+                        manager.reloading()
+                    await again()
+                    if manager is not None:
+                        manager.ready()
+
         await nursery.start(stop_on_signal)
+        if reload is not None and not on_terminal():
+            await nursery.start(reload_on_signal, reload)
         await serve()
         nursery.cancel_scope.cancel()

@@ -13,6 +13,8 @@ import orjson
 import trio
 
 from ent_notify.cli.door import Door, listening, pass_door, run_service
+from ent_notify.cli.live import LiveGateway, LiveWorker
+from ent_notify.cli.manager import Manager
 from ent_notify.errors import EntNotifyError, StoreError, StoreRestored
 from ent_notify.observe import Metrics, get_logger, serve_metrics, watch_bus
 from ent_notify.observe.tracing import Tracing, exported
@@ -49,7 +51,8 @@ def worker(door: Door, name: str, as_json: bool) -> None:
     Start as many as you like, on as many machines: leases keep them apart, and the rates hold for all of them
     together. SIGTERM: it claims nothing more, finishes or gives back what it holds, and ends within
     worker.drain_seconds; a second SIGTERM ends it at once. Killed, it repeats at most worker.checkpoint_every sends
-    of each of its senders.
+    of each of its senders. SIGHUP: it reads its settings again. Under systemd it says when it is ready, and that it
+    goes round.
 
     Logs go to the standard error, one JSON object a line; metrics to metrics.port if it is set.
 
@@ -57,25 +60,33 @@ def worker(door: Door, name: str, as_json: bool) -> None:
     Example:
       ent-notify worker --name w1
     """
-    from ent_notify.engine import connect_channels, open_engine
+    from ent_notify.engine import open_engine
 
     settings = door.service_settings()
+    manager = Manager()
 
     async def serve(metrics: Metrics) -> None:
-        async with open_engine(settings, metrics=metrics) as engine, connect_channels(engine):
-            service = engine.worker(name)
+        async with open_engine(settings, metrics=metrics) as engine:
+            service = LiveWorker(door, engine, name, manager.beat)
             watch_bus(metrics.registry, engine.bus.statistics)
-            _log.info("worker_started", worker=service.name)
-            _say(as_json, started="worker", name=service.name)
+
+            async def run() -> None:
+                async with trio.open_nursery() as working:
+                    called = await working.start(service.run)
+                    manager.ready()
+                    _log.info("worker_started", worker=called)
+                    _say(as_json, started="worker", name=called)
+                _log.info("worker_stopped", worker=called)
+                _say(as_json, stopped="worker", name=called)
+
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_watch_queues, engine, metrics)
                 nursery.start_soon(_watch_overdue, engine, metrics)
-                nursery.start_soon(_watch_restores, engine)
+                nursery.start_soon(_watch_restores, service)
                 nursery.start_soon(engine.carry_rights)
-                await run_service(service.run, service.drain, drain_seconds=settings.worker.drain_seconds)
+                limit = settings.worker.drain_seconds
+                await run_service(run, service.drain, drain_seconds=limit, reload=service.reload, manager=manager)
                 nursery.cancel_scope.cancel()
-            _log.info("worker_stopped", worker=service.name)
-            _say(as_json, stopped="worker", name=service.name)
 
     with ExitStack() as stack:
         metrics = Metrics(stack.enter_context(exported(settings)))
@@ -110,12 +121,12 @@ async def _watch_overdue(engine: Engine, metrics: Metrics) -> None:
         await engine.clock.sleep(OVERDUE_SECONDS)
 
 
-async def _watch_restores(engine: Engine) -> None:
+async def _watch_restores(service: LiveWorker | LiveGateway) -> None:
     """End the service, with what to do, when the database under it was replaced by a backup."""
     while True:
-        await engine.clock.sleep(OVERDUE_SECONDS)
+        await service.engine.clock.sleep(OVERDUE_SECONDS)
         try:
-            await engine.erasure_ledger.guard()
+            await service.engine.erasure_ledger.guard()
         except StoreRestored:
             raise
         except (EntNotifyError, OSError) as error:
@@ -135,6 +146,9 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None, as_
     is; on gateway.admin_port, /metrics says what it does, and /operator is the operator page (operator.key). Start as
     many as you like: every one of them reaches whoever it holds. SIGTERM: it takes nobody more, tells its streams to
     connect again elsewhere, and ends within gateway.drain_seconds.
+
+    SIGHUP: it reads its settings again, and keeps its streams. Under systemd it says when it is ready, and that it goes
+    round.
 
     One process uses one core and holds gateway.max_connections streams. With --processes, so many share the port; one
     that dies is started again. Each says how it is on gateway.admin_port, and the ports after it.
@@ -159,39 +173,44 @@ def gateway(door: Door, port: int | None, processes: int, place: int | None, as_
     if place is not None and chosen.admin_port is not None:
         chosen = chosen.model_copy(update={"admin_port": chosen.admin_port + place})
     metrics = Metrics()
+    manager = Manager() if place is None else Manager({})  # a supervisor speaks for all of its processes
 
     async def serve(tracing: Tracing | None) -> None:
         async with open_engine(settings, metrics=None if tracing is None else Metrics(tracing)) as engine:
             watch_bus(metrics.registry, engine.bus.statistics)
             api = AsgiBridge(create_app(settings, engine=engine))
-            admin = Router()
+            routes, admin = Router(fallback=api.handle), Router()
             service = Gateway(
                 engine.feed,
                 settings=chosen,
                 clock=engine.clock,
                 registry=metrics.registry,
-                extra=Router(fallback=api.handle),
+                extra=routes,
                 admin=admin,
                 evidence=engine.evidence,
                 room=divide(raise_descriptor_limit(), chosen.max_connections),
+                beat=manager.beat,
             )
-
+            page = None
             if settings.operator.key is not None:
-                key = settings.operator.key.get_secret_value()
-                OperatorPage(engine, key, service.statistics).add_to(admin)
+                page = OperatorPage(engine, settings.operator.key.get_secret_value(), service.statistics)
+                page.add_to(admin)
+            live = LiveGateway(door, engine, service, routes, page)
 
             async def run() -> None:
                 async with trio.open_nursery() as nursery:
                     with listening(chosen.host, chosen.port, "give another gateway.host, or another port with --port"):
                         taken = await nursery.start(service.run)
+                    manager.ready()
                     _log.info("gateway_started", address=f"{chosen.host}:{taken}", port=taken)
                     _say(as_json, started="gateway", port=taken)
                     if place is not None:
                         nursery.start_soon(_end_with_supervisor, service)
 
             async with trio.open_nursery() as beside:
-                beside.start_soon(_watch_restores, engine)
-                await run_service(run, service.drain, drain_seconds=chosen.drain_seconds)
+                beside.start_soon(_watch_restores, live)
+                limit = chosen.drain_seconds
+                await run_service(run, service.drain, drain_seconds=limit, reload=live.reload, manager=manager)
                 beside.cancel_scope.cancel()
             _log.info("gateway_stopped")
             _say(as_json, stopped="gateway")
@@ -230,11 +249,25 @@ def _supervise(door: Door, chosen: GatewaySettings, processes: int, *, as_json: 
             port = stack.enter_context(reserved(chosen.host, chosen.port))
         program = [sys.executable, "-m", "ent_notify.cli", *options, "gateway", "--port", str(port)]
         supervisor = Supervisor([[*program, "--place", str(place)] for place in range(processes)])
+        manager = Manager()
+
+        async def reload() -> None:
+            supervisor.reload()
+
+        async def beat() -> None:
+            while True:
+                manager.beat()
+                await trio.sleep(1)
 
         async def serve() -> None:
+            manager.ready()
             _log.info("gateways_started", port=port, count=processes)
             _say(as_json, started="gateways", port=port, processes=processes)
-            await run_service(supervisor.run, supervisor.drain, drain_seconds=chosen.drain_seconds + STOP_SECONDS)
+            limit = chosen.drain_seconds + STOP_SECONDS
+            async with trio.open_nursery() as beside:
+                beside.start_soon(beat)
+                await run_service(supervisor.run, supervisor.drain, drain_seconds=limit, reload=reload, manager=manager)
+                beside.cancel_scope.cancel()
             _log.info("gateways_stopped")
             _say(as_json, stopped="gateways")
 

@@ -153,6 +153,11 @@ class Engine:
         self.upkeep = upkeep_of(settings, PostgresUpkeep(db), observer, self.retention.step, self.data_rights.step)
         self.receipts = Receipts(PostgresReceipts(db), self._fanout, self._inbox, self._ids, clock, observer)
 
+    def with_settings(self, settings: Settings) -> Engine:
+        """An engine on the same database and bus with other settings, and without channels. What ``store`` and ``bus``
+        say was settled when this one was opened. It lives as long as this one."""
+        return Engine(settings, self.db, self.island, self.bus, self.clock, self._observer)
+
     # ------------------------------------------------------------ publishing
 
     async def publish(self, event: Event | Mapping[str, Any]) -> Published:

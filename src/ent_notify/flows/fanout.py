@@ -83,6 +83,8 @@ class Worker:
     """Work of others that may publish, done before each relay; each answers how many things it moved."""
     wakes: Wakes | None = None
     """What wakes it when it is idle, beside the time; it is heard while ``run`` runs."""
+    beat: Callable[[], None] = lambda: None
+    """Called each time that ``run`` has gone round, whatever the database said: whoever hears nothing, it is stuck."""
     draining: bool = False
     claimed: int = 0
     _care: dict[int, LaneCare] = field(default_factory=dict)
@@ -178,6 +180,7 @@ class Worker:
                 while not self.draining:
                     rung = self._work.ear
                     moved = await self._survive(partial(self._round, nursery, served))
+                    self.beat()
                     if moved is None:
                         await self.clock.sleep(wait * (1 + self.randomness()) / 2)
                         wait = longer(wait)

@@ -57,14 +57,18 @@ class Joiner:
         self._streams = streams
         self._pump = pump
         self._metrics = metrics
-        self._settings = settings
+        self.take_on(settings)
         self._clock = clock
-        self._origins = frozenset(settings.origins)
-        self._sessions = Sessions(settings)
         self._entries = Gather[Entry, Entrance | None](lambda entries: port.enter(entries, clock.now()))
         self._rights = Gather[int, Rights](self._ask_rights)
         self._missed = Gather[tuple[int, int], list[FeedItem]](lambda asked: port.missed(asked, _PAGE))
         self._turn = 0.0
+
+    def take_on(self, settings: GatewaySettings) -> None:
+        """Let in by these settings from now on."""
+        self._settings = settings
+        self._origins = frozenset(settings.origins)
+        self._sessions = Sessions(settings)
 
     async def run(self) -> None:
         """Ask the engine for those who come in, many at a time, for ever."""

@@ -53,6 +53,10 @@ class OperatorPage:
         self._statistics = statistics
         self._last: _Look | None = None
 
+    def take_on(self, engine: Engine, key: str) -> None:
+        """Ask another engine, and let in by another key, from now on."""
+        self._engine, self._key, self._last = engine, key.encode(), None
+
     def add_to(self, router: Router) -> None:
         """Add every route."""
         folder = files("ent_notify.gateway") / "operator_page"

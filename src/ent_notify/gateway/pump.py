@@ -27,7 +27,7 @@ class FeedPump:
     ``publish(item)`` must not block. ``follow_rights()`` is awaited after items were read and before they are handed
     on: whoever was added to a group, then written to in it, hears it. ``held`` tells the source of hints which subjects
     matter here. ``on_read(people)`` hears who has read something, ``on_talk`` what has
-    happened in a conversation.
+    happened in a conversation. ``beat`` is called each time that it has looked, whatever the database said.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class FeedPump:
         on_read: Callable[[Set[int]], None] | None = None,
         on_talk: Callable[[TalkHint], None] | None = None,
         poll_seconds: float = 1.0,
+        beat: Callable[[], None] | None = None,
     ) -> None:
         self._port = port
         self._metrics = metrics
@@ -50,6 +51,7 @@ class FeedPump:
         self._on_read = on_read or (lambda people: None)
         self._on_talk = on_talk or (lambda talk: None)
         self._poll_seconds = poll_seconds
+        self._beat = beat or (lambda: None)
         self._wake = trio.Event()
         self._seq: int | None = None
         self._healthy = False
@@ -97,6 +99,7 @@ class FeedPump:
                 self._healthy = False
                 self._failed("feed", error)
                 await trio.sleep(self._poll_seconds)
+            self._beat()
             with trio.move_on_after(self._poll_seconds):
                 await self._wake.wait()
 

@@ -30,6 +30,10 @@ class Router:
                 raise ValueError(f"the route {name} {path} is taken; give this handler another path")
             methods[name] = handler
 
+    def fall_back_to(self, handler: Handler) -> None:
+        """Let another ``fallback`` answer from now on; what the one before has begun it ends."""
+        self._fallback = handler
+
     async def handle(self, request: Request) -> Response:
         """The handler's answer; ``RequestRefused`` 404 or 405 when there is none."""
         methods = self._exact.get(request.path)

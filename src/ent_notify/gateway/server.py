@@ -71,7 +71,8 @@ class Gateway:
     ``on_seen(person, seq)`` hears what apps say by WebSocket: that this person has seen the feed up to there. It must
     not block. ``evidence`` is told who looks at which page, and tells what was read elsewhere.
 
-    ``room`` is what this process can hold; ``limits.divide`` tells it from the limit of descriptors.
+    ``room`` is what this process can hold; ``limits.divide`` tells it from the limit of descriptors. ``beat`` is called
+    about once a second, as long as this process goes round.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Gateway:
         evidence: EvidencePort | None = None,
         poll_seconds: float = 1.0,
         room: Room | None = None,
+        beat: Callable[[], None] | None = None,
     ) -> None:
         self._settings = settings
         self._room = room or divide(None, settings.max_connections)
@@ -111,6 +113,7 @@ class Gateway:
             on_read=self._reads.note if self._reads else None,
             on_talk=self._streams.tell_talk,
             poll_seconds=poll_seconds,
+            beat=beat,
         )
         self._joiner = Joiner(
             port,
@@ -145,6 +148,13 @@ class Gateway:
             feed_healthy=self._pump.healthy,
             draining=self._draining.is_set(),
         )
+
+    def take_on(self, settings: GatewaySettings) -> None:
+        """Treat whoever comes from now on by other settings; what is held stays. Places, ports and sizes do not
+        change: see ``settings.live``."""
+        self._settings = settings
+        self._trusted = frozenset(settings.trusted_proxies)
+        self._joiner.take_on(settings)
 
     def drain(self) -> None:
         """Stop gracefully: accept nobody, ask every stream to come back elsewhere, end; ``run`` then returns."""

@@ -60,6 +60,10 @@ class Supervisor:
         self._stopping.set()
         self._tell(signal.SIGTERM)
 
+    def reload(self) -> None:
+        """Tell every process to read its settings again."""
+        self._tell(signal.SIGHUP)
+
     async def run(self) -> None:
         """Start the processes and keep them running. Cancelled, it ends those that are left at once."""
         async with trio.open_nursery() as nursery:
