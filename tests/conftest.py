@@ -52,6 +52,7 @@ PEERS = {
     "nginx": Peer(_found("nginx"), "install it (Debian: nginx libnginx-mod-nchan)"),
     "node": Peer(_found("node"), "install it (Debian: nodejs)"),
     "postfix": Peer(_found("smtp-sink"), "install it (Debian: postfix)"),
+    "systemd-analyze": Peer(_found("systemd-analyze"), "install it (Debian: systemd)"),
     "c-compiler": Peer(_found("gcc", "cc"), "install one (Debian: gcc libc6-dev)"),
     "linux": Peer(lambda: sys.platform == "linux", "run the tests on Linux: they read its /proc, or use its epoll"),
     "namespaces": Peer(
