@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -11,13 +12,14 @@ import pytest
 import trio
 
 from ent_notify._island import Island
-from ent_notify.errors import SchemaMismatch, StoreError
+from ent_notify.errors import SchemaMismatch, StoreBusy, StoreError
 from ent_notify.store import Database, migrate, open_database
 from ent_notify.store.embedded import EmbeddedServer
 from ent_notify.store.migrate import FOLDER, read_migrations
 from ent_notify.store.sql import Query
 from ent_notify.testing.postgres import dump_schema
 
+migrations = importlib.import_module("ent_notify.store.migrate")  # the package has a function of that name
 NOW = datetime(2026, 9, 1, 6, 0, tzinfo=UTC)
 SCHEMA = FOLDER.parent / "schema.sql"
 
@@ -64,6 +66,24 @@ async def test_a_migration_that_fails_leaves_those_before_it_and_nothing_of_its_
         await migrate(empty, now=NOW, folder=folder)
     assert [row["version"] for row in await empty.fetch("schema.history")] == [1]
     assert await empty.fetchval(ask("select to_regclass('ent_notify.two')")) is None
+
+
+async def test_a_migration_that_does_not_get_a_table_gives_up_before_others_wait_for_it(
+    empty: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dump reads the table for an hour; whoever only reads it, too, would stand behind the migration."""
+    (folder / "0003_third.sql").write_text("alter table ent_notify.one add column more int;")
+    last = (folder / "0003_third.sql").rename(folder.parent / "0003_third.sql")
+    await migrate(empty, now=NOW, folder=folder)
+    last.rename(folder / "0003_third.sql")
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.05)
+    async with empty.transaction() as dump:
+        await dump.fetch(ask("select * from one"))
+        with pytest.raises(
+            StoreBusy, match=r"migration 0003_third waited 0.05 s for a table .* nothing of it was applied"
+        ):
+            await migrate(empty, now=NOW, folder=folder)
+    assert [done.name for done in await migrate(empty, now=NOW, folder=folder)] == ["third"]
 
 
 async def test_two_processes_at_once_apply_each_migration_once(empty: Database, empty_dsn: str) -> None:

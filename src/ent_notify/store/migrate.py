@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from ent_notify.errors import SchemaMismatch, StoreError
+from ent_notify.errors import SchemaMismatch, StoreBusy, StoreError
 from ent_notify.store.database import Database, Session, Transaction
 
 FOLDER = Path(__file__).parent / "migrations"
+LOCK_SECONDS = 10.0
+"""How long a migration waits for a table: whoever comes after it for that table waits as long."""
 _FILE = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.sql")
 _OLDEST_CODE = re.compile(r"^-- oldest-code: (\d+)$", re.MULTILINE)
 
@@ -56,7 +58,8 @@ async def migrate(database: Database, *, now: datetime, folder: Path = FOLDER) -
     """Apply what is missing; what was applied here, in order (nothing when the schema was up to date).
 
     Any number of processes may do this at once: one works, the others wait and find nothing left. Raises
-    SchemaMismatch when the schema is newer than this release, or an applied migration was changed since.
+    SchemaMismatch when the schema is newer than this release, or an applied migration was changed since, and StoreBusy
+    when a table was not to be had: what was applied before stays.
     """
     migrations = read_migrations(folder)
     applied: list[Migration] = []
@@ -75,7 +78,15 @@ async def _apply_next(tx: Transaction, migrations: list[Migration], now: datetim
     for migration in migrations:
         row = history.get(migration.version)
         if row is None:
-            await tx.script(migration.sql)
+            await tx.script(f"set local lock_timeout = {round(LOCK_SECONDS * 1000)}")
+            try:
+                await tx.script(migration.sql)
+            except StoreBusy as error:
+                raise StoreBusy(
+                    f"migration {migration.version:04}_{migration.name} waited {LOCK_SECONDS:g} s for a table that a "
+                    "long statement holds (a dump, a report), and gave up so that nobody else waits: nothing of it was "
+                    "applied; run `ent-notify migrate` again when that has ended"
+                ) from error
             await tx.execute(
                 "schema.record",
                 version=migration.version,
