@@ -42,6 +42,7 @@ def test_a_worker_works_serves_metrics_and_drains_on_sigterm(
     assert worker.wait_event("worker_started")["worker"] == "w1"
     trio.run(publish_and_wait, town)
     wait_metric(port, "ent_notify_relayed_total 1.0")
+    assert get(port, "/healthz") == b"ok\n"
     worker.process.send_signal(signal.SIGTERM)
     assert worker.wait_end() == 0
     events = [line["event"] for line in worker.lines]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 from itertools import product
@@ -200,6 +201,18 @@ def test_metrics_are_served_while_asked_and_no_longer() -> None:
             assert b"ent_notify_relayed_total 7.0" in answer.read()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url, timeout=10)
+
+
+def test_the_health_page_says_whether_it_goes_round() -> None:
+    well = [True]
+    with serve_metrics(Metrics(), "127.0.0.1", 0, lambda: well[0]) as port:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+            assert answer.read() == b"ok\n"
+        well[0] = False
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert b"ent_notify_relayed_total" in answer.read()
 
 
 def test_every_metric_says_what_it_is() -> None:

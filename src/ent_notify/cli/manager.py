@@ -14,6 +14,9 @@ import trio
 
 from ent_notify.clock import monotonic_microseconds
 
+STUCK_SECONDS = 180.0
+"""Seconds of silence after which a worker's ``/healthz`` says that it is stuck; as ``WatchdogSec`` of our units."""
+
 
 class Manager:
     """Tells the service manager of this process; nothing where there is none. Never raises, never blocks."""
@@ -26,6 +29,7 @@ class Manager:
             with suppress(ValueError):
                 self._every = int(environ.get("WATCHDOG_USEC", "0")) / 1e6 / 4
         self._next = 0.0
+        self._last = monotonic_microseconds()
 
     def ready(self) -> None:
         """It serves, for the first time or again."""
@@ -41,9 +45,14 @@ class Manager:
 
     def beat(self) -> None:
         """The work goes on: to be called wherever it goes round, as often as it likes. Within a trio run only."""
+        self._last = monotonic_microseconds()
         if self._every and (now := trio.current_time()) >= self._next:
             self._next = now + self._every
             self._tell("WATCHDOG=1")
+
+    def goes_round(self) -> bool:
+        """Whether there was a beat in the last STUCK_SECONDS; from any thread."""
+        return monotonic_microseconds() - self._last < STUCK_SECONDS * 1e6
 
     def _tell(self, *lines: str) -> None:
         if not self._address:

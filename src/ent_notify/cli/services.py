@@ -93,7 +93,7 @@ def worker(door: Door, name: str, as_json: bool) -> None:
         if settings.metrics.port is not None:
             host, wanted = settings.metrics.host, settings.metrics.port
             with listening(host, wanted, "give another metrics.host or metrics.port"):
-                port = stack.enter_context(serve_metrics(metrics, host, wanted))
+                port = stack.enter_context(serve_metrics(metrics, host, wanted, manager.goes_round))
             _log.info("metrics_served", port=port)
         door.run(partial(serve, metrics))
 

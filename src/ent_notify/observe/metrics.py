@@ -7,12 +7,21 @@ bounded by the code, whatever happens to people, schools or campaigns.
 from __future__ import annotations
 
 from collections import Counter as Counting
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
+from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    make_wsgi_app,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -261,9 +270,21 @@ def _lane(channel: str, provider: str) -> tuple[str, str]:
 
 
 @contextmanager
-def serve_metrics(metrics: Metrics, host: str, port: int) -> Iterator[int]:
-    """Serve ``/metrics`` on a thread while the context lasts; yields the port (``port`` 0 takes a free one)."""
+def serve_metrics(metrics: Metrics, host: str, port: int, healthy: Callable[[], bool] = lambda: True) -> Iterator[int]:
+    """Serve ``/metrics`` and ``/healthz`` on a thread while the context lasts; yields the port (``port`` 0 takes a free
+    one). ``/healthz`` answers 503 while ``healthy`` (asked on that thread) says no."""
     server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+    pages = make_wsgi_app(metrics.registry)
+
+    def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/healthz":
+            page: Iterable[bytes] = pages(environ, start)
+            return page
+        well = healthy()
+        start("200 OK" if well else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
+        return [b"ok\n" if well else b"it has not gone round for too long\n"]
+
+    server.set_app(answer)
     try:
         yield int(server.server_port)
     finally:
