@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import pytest
 import trio
 
@@ -149,6 +155,61 @@ async def test_what_was_published_is_there_and_what_was_not_answered_is_settled_
         assert unanswered, "nobody published while the primary was killed"
         assert len(set(answered)) == len(answered)
         assert await engine.db.fetchval(KEYS, keys=answered) == len(answered)
+
+
+async def test_a_gateway_keeps_its_streams_and_brings_what_comes_after(pair: Pair, tmp_path: Path) -> None:
+    config = tmp_path / "ent-notify.toml"
+    config.write_text(f"[store]\ndsn = '{pair.dsn}'\n", encoding="utf-8")
+    command = [sys.executable, "-m", "ent_notify.cli", "--config", str(config), "gateway", "--port", "0", "--json"]
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
+    gateway = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=kept)
+    heard: list[str] = []
+
+    async def listen(port: int, ticket: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with (
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+            client.stream("GET", f"/v1/stream?ticket={ticket}") as answer,
+        ):
+            assert answer.status_code == HTTPStatus.OK
+            task_status.started()
+            async for line in answer.aiter_lines():
+                if line.startswith("data:") and '"Announcement"' in line:
+                    heard.append(line)
+
+    async def hear(engine: Engine, key: str, somebody: str) -> None:
+        """Publish until the database takes it, and wait until the one stream has heard it."""
+        before = len(heard)
+        published = False
+        while not published:
+            with suppress(StoreUnreachable, StoreBusy):
+                await engine.publish(notice(key, somebody))
+                published = True
+        while len(heard) == before:
+            with suppress(StoreUnreachable, StoreBusy):
+                await engine.worker("relay").tick()
+
+    try:
+        assert gateway.stdout is not None
+        port = json.loads(await gateway.stdout.receive_some())["port"]
+        async with open_engine(load_settings(config)) as engine, trio.open_nursery() as nursery:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as asker:
+                while (await asker.get("/readyz")).status_code != HTTPStatus.OK:
+                    pass
+            somebody = await engine.db.fetchval(SOMEBODY)
+            ticket = await engine.stream_ticket(await engine.reader(somebody))
+            await nursery.start(listen, port, ticket)
+            await hear(engine, "before", somebody)
+            await fail_over(pair)
+            await hear(engine, "after", somebody)
+            assert len(heard) == 2
+            nursery.cancel_scope.cancel()
+        assert gateway.returncode is None
+    finally:
+        gateway.kill()
+        with trio.CancelScope(shield=True):
+            await gateway.wait()
+            assert gateway.stdout is not None
+            await gateway.stdout.aclose()
 
 
 def notice(key: str, person: str) -> Announcement:

@@ -27,6 +27,7 @@ from ent_notify.settings import settings_from
 from ent_notify.store import migrate, open_database
 from ent_notify.store.embedded import EmbeddedServer
 from ent_notify.store.migrate import FOLDER, read_migrations
+from ent_notify.testing.devices import APP
 from ent_notify.testing.region import generate_region
 
 from .conftest import PREVIOUS, WIDEN, Previous
@@ -145,7 +146,7 @@ async def test_workers_are_replaced_one_by_one_while_the_schema_moves(
         assert int(filled) == PEOPLE
         async with open_servers(dsn, tmp_path, lease_seconds=60.0) as servers:
             config = servers.config.read_text(encoding="utf-8")
-            limits = "\n".join(f"{lane}_per_second = 400" for lane in ("email", "apns", "fcm"))
+            limits = "\n".join(f"{lane}_per_second = 60" for lane in ("email", "apns", "fcm"))
             servers.config.write_text(f"{config}\n[rates]\n{limits}\n", encoding="utf-8")
             (tmp_path / "event.json").write_text(EVENT, encoding="utf-8")
             await trio.run_process(
@@ -166,6 +167,8 @@ async def test_workers_are_replaced_one_by_one_while_the_schema_moves(
                     old.send_signal(signal.SIGTERM)
                     assert await old.wait() == 0
                     assert (await engine.ledger(1)).pending > 0, "the campaign was over before the old worker ended"
+                    for lane in ("email", f"push:apns:{APP}", f"push:fcm:{APP}"):
+                        await engine.set_rate(lane, None)  # slow until here, so that each step comes midway
                     while (await engine.ledger(1)).pending:
                         assert new.returncode is None, "the worker ended by itself"
                     new.send_signal(signal.SIGTERM)
